@@ -1,0 +1,149 @@
+"""What a server wants done: the outputs of `step`, as data.
+
+The order contract
+------------------
+Effects are carried out in list order, with these freedoms and no others:
+
+1. *Persist effects* (`PersistTermAndVote`, `AppendToLog`) form one ordered stream.  Several may share one disk
+   transaction; a later one never becomes durable before an earlier one.
+2. A `Send` of anything but AppendEntries waits until every persist effect issued before it, in this list or an earlier
+   one, is durable ("Updated on stable storage before responding to RPCs", Figure 2).
+3. A `Send` of AppendEntries never waits for the disk: a leader sends before its own write is done (thesis 10.2.1).  Its
+   own term was durable before it could ask for the first vote, and its own copy is counted only on `LogPersisted`.
+4. `ApplyCommitted` and `ReadReady` are handed to the state machine in order, and need not wait for the disk: what is
+   committed is on the disks of a majority.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from raft_core.messages import Message
+from raft_core.types import Entry, LogIndex, ServerId, Term
+
+
+class PersistTermAndVote(Struct, frozen=True, tag="PersistTermAndVote"):
+    """Make (current_term, voted_for) durable (Figure 2, persistent state)."""
+
+    current_term: Term
+    voted_for: ServerId | None
+
+
+class AppendToLog(Struct, frozen=True, tag="AppendToLog"):
+    """Make the log durable: keep what is up to `prev_log_index`, drop what is behind it, put `entries` there.
+
+    Answered by `LogPersisted(prev_log_index + len(entries), current_term)`.
+    """
+
+    prev_log_index: LogIndex
+    entries: tuple[Entry, ...]
+    current_term: Term
+
+
+class Send(Struct, frozen=True, tag="Send"):
+    """Send a message to another server; it may be lost, Raft will ask again."""
+
+    to: ServerId
+    message: Message
+
+
+class ResetElectionTimer(Struct, frozen=True, tag="ResetElectionTimer"):
+    """Forget the running election timer and start one of `timeout` milliseconds (paper 5.2).
+
+    `contact_timeout` milliseconds from now, `LeaderContactExpired` is due as well (0: not at all).
+    """
+
+    timeout: int
+    contact_timeout: int = 0
+
+
+class ResetHeartbeatTimer(Struct, frozen=True, tag="ResetHeartbeatTimer"):
+    """(Re)start the heartbeat timer: `HeartbeatTimeout` is due `interval` milliseconds from now (leaders only)."""
+
+    interval: int
+
+
+class StopHeartbeatTimer(Struct, frozen=True, tag="StopHeartbeatTimer"):
+    """No longer the leader: no heartbeat is due."""
+
+
+class ApplyCommitted(Struct, frozen=True, tag="ApplyCommitted"):
+    """Apply `entries` to the state machine; the first has index `first_index` (Figure 2, "All Servers" 1)."""
+
+    first_index: LogIndex
+    entries: tuple[Entry, ...]
+
+
+class ProposalAccepted(Struct, frozen=True, tag="ProposalAccepted"):
+    """The leader appended the commands at `first_index`..`last_index` in `term`.  This says nothing of commitment."""
+
+    proposal_id: int
+    first_index: LogIndex
+    last_index: LogIndex
+    term: Term
+
+
+class RefusalReason(StrEnum):
+    """Why a proposal or a read was not accepted.  In each case nothing was appended."""
+
+    NOT_LEADER = "not leader"
+    OVERLOADED = "overloaded"
+
+
+class ProposalRefused(Struct, frozen=True, tag="ProposalRefused"):
+    """Nothing was appended; `leader_id` is the leader to ask instead, if known."""
+
+    proposal_id: int
+    reason: RefusalReason
+    leader_id: ServerId | None
+
+
+class ReadReady(Struct, frozen=True, tag="ReadReady"):
+    """The reads may be answered once the state machine has applied `read_index` (thesis 6.4, step 4)."""
+
+    read_ids: tuple[int, ...]
+    read_index: LogIndex
+
+
+class ReadRefused(Struct, frozen=True, tag="ReadRefused"):
+    """The reads cannot be served here; `leader_id` is the leader to ask instead, if known."""
+
+    read_ids: tuple[int, ...]
+    leader_id: ServerId | None
+
+
+class RoleChanged(Struct, frozen=True, tag="RoleChanged"):
+    """Role, term or known leader changed: for those who watch.  What a leader accepted and has not yet seen applied
+    has an *unknown* outcome from the moment it is one no more."""
+
+    role: str
+    term: Term
+    leader_id: ServerId | None
+
+
+class Ignored(Struct, frozen=True, tag="Ignored"):
+    """The event changed nothing, and why."""
+
+    reason: str
+
+
+PersistEffect: TypeAlias = PersistTermAndVote | AppendToLog
+
+Effect: TypeAlias = (
+    PersistTermAndVote
+    | AppendToLog
+    | Send
+    | ResetElectionTimer
+    | ResetHeartbeatTimer
+    | StopHeartbeatTimer
+    | ApplyCommitted
+    | ProposalAccepted
+    | ProposalRefused
+    | ReadReady
+    | ReadRefused
+    | RoleChanged
+    | Ignored
+)

@@ -1,0 +1,207 @@
+"""Leader election: paper 5.2 and 5.4.1, pre-vote (thesis 9.6), check-quorum (thesis 6.2).
+
+Figure 2's boxes "RequestVote RPC" and "Rules for Servers: Followers, Candidates" are here, and every way in or out of a
+role.  The rules of the file:
+
+* Whoever changes `current_term` or `voted_for` persists both, in the same breath.
+* The vote is forgotten only when the term grows.  Stepping down inside a term keeps it.
+* The election timer is reset by granting a vote, by a valid leader, and by starting an election; by nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar, assert_never
+
+from msgspec.structs import replace
+
+from raft_core.effects import (
+    Effect,
+    Ignored,
+    PersistTermAndVote,
+    ReadRefused,
+    ResetElectionTimer,
+    Send,
+    StopHeartbeatTimer,
+)
+from raft_core.events import ElectionTimeout
+from raft_core.messages import RequestPreVote, RequestPreVoteResult, RequestVote, RequestVoteResult
+from raft_core.quorum import VoteOutcome, majority, vote_outcome
+from raft_core.replication import become_leader
+from raft_core.state import Candidate, Follower, Leader, PreCandidate, Server, Transition, election_timeout
+from raft_core.types import ServerId, Term
+
+_Campaigner = TypeVar("_Campaigner", Candidate, PreCandidate)
+
+
+def persist_term_and_vote(server: Server) -> PersistTermAndVote:
+    """The effect that makes the server's term and vote durable (Figure 2, persistent state; thesis 3.8)."""
+    return PersistTermAndVote(server.current_term, server.voted_for)
+
+
+def step_down(server: Server, leader_id: ServerId | None) -> Transition:
+    """Become a follower in the current term; the vote stays (paper 5.2).  Waiting reads are handed back."""
+    effects: list[Effect] = []
+    if isinstance(server.role, Leader):
+        effects.append(StopHeartbeatTimer())
+        reads = sum((read.read_ids for read in server.role.pending_reads), server.role.early_reads)
+        if reads:
+            effects.append(ReadRefused(reads, leader_id))
+    return Transition(replace(server, role=Follower(leader_id)), tuple(effects))
+
+
+def adopt_term(server: Server, term: Term) -> Transition:
+    """A higher term was seen: adopt it, forget the vote, become follower (Figure 2, "All Servers" 2; paper 5.1)."""
+    after, effects = step_down(replace(server, current_term=term, voted_for=None), None)
+    return Transition(after, (persist_term_and_vote(after), *effects))
+
+
+def on_election_timeout(server: Server, event: ElectionTimeout) -> Transition:
+    """The election timer ran out (Figure 2, "Followers" 2, "Candidates" 4); for a leader, time to count heads."""
+    server = replace(server, election_timeout=election_timeout(server.settings, event.randomness))
+    if isinstance(server.role, Leader):
+        return check_quorum(server, server.role)
+    if server.server_id not in server.voters:
+        return Transition(server, (ResetElectionTimer(server.election_timeout), Ignored("not a voter")))
+    return become_pre_candidate(server) if server.settings.pre_vote else become_candidate(server)
+
+
+def check_quorum(server: Server, leader: Leader) -> Transition:
+    """A leader that heard from no majority for an election timeout steps down (thesis 6.2)."""
+    reset = ResetElectionTimer(server.election_timeout)
+    active = 1 + sum(1 for progress in leader.followers if progress.is_active)
+    if server.settings.check_quorum and active < majority(server.voters):
+        after, effects = step_down(server, None)
+        return Transition(after, (*effects, reset))
+    followers = tuple(replace(progress, is_active=False) for progress in leader.followers)
+    return Transition(replace(server, role=replace(leader, followers=followers)), (reset,))
+
+
+def on_leader_contact_expired(server: Server) -> Transition:
+    """The minimum election timeout passed without the leader: pre-votes may be granted again (thesis 9.6)."""
+    match server.role:
+        case Follower(leader_id=leader_id, leader_is_recent=True):
+            return Transition(replace(server, role=Follower(leader_id)), ())
+        case _:
+            return Transition(server, (Ignored("no recent leader to forget"),))
+
+
+def become_pre_candidate(server: Server) -> Transition:
+    """Ask all peers whether they would vote for us in the next term; change neither term nor vote (thesis 9.6)."""
+    pre_candidate = PreCandidate(granted=frozenset({server.server_id}))
+    after = replace(server, role=pre_candidate)
+    request = RequestPreVote(server.current_term + 1, server.server_id, server.log.last_index, server.log.last_term)
+    if vote_outcome(server.voters, pre_candidate.granted, ()) is VoteOutcome.WON:
+        return become_candidate(after)
+    sends = tuple(Send(peer, request) for peer in server.peers)
+    return Transition(after, (ResetElectionTimer(server.election_timeout), *sends))
+
+
+def become_candidate(server: Server) -> Transition:
+    """Raise the term, vote for ourselves, ask all peers (Figure 2, "Candidates" 1; paper 5.2)."""
+    after = replace(
+        server,
+        current_term=server.current_term + 1,
+        voted_for=server.server_id,
+        role=Candidate(granted=frozenset({server.server_id})),
+    )
+    request = RequestVote(after.current_term, after.server_id, after.log.last_index, after.log.last_term)
+    effects: tuple[Effect, ...] = (
+        persist_term_and_vote(after),
+        ResetElectionTimer(after.election_timeout),
+        *(Send(peer, request) for peer in after.peers),
+    )
+    if len(after.voters) == 1:
+        leader, more = become_leader(after)
+        return Transition(leader, effects + more)
+    return Transition(after, effects)
+
+
+def on_request_vote(server: Server, sender: ServerId, request: RequestVote) -> Transition:
+    """Figure 2, RequestVote RPC, receiver 1 and 2.  One vote a term, first come, first served; a repeated request of
+    the same candidate is granted again (paper 5.2); the candidate's log must be up to date (paper 5.4.1)."""
+    granted = (
+        request.term == server.current_term
+        and server.voted_for in (None, request.candidate_id)
+        and not isinstance(server.role, Leader)
+        and not _has_newer_log(server, request)
+    )
+    if not granted:
+        return Transition(server, (Send(sender, RequestVoteResult(server.current_term, vote_granted=False)),))
+    after = replace(server, voted_for=request.candidate_id)
+    if isinstance(server.role, PreCandidate):
+        after = replace(after, role=Follower())
+    effects: list[Effect] = [] if after.voted_for == server.voted_for else [persist_term_and_vote(after)]
+    effects.append(Send(sender, RequestVoteResult(after.current_term, vote_granted=True)))
+    effects.append(ResetElectionTimer(after.election_timeout))
+    return Transition(after, tuple(effects))
+
+
+def on_request_pre_vote(server: Server, sender: ServerId, request: RequestPreVote) -> Transition:
+    """Would we vote for the sender?  Yes, if it could win our vote and we do not hear from a leader (thesis 9.6).
+
+    Neither term nor vote nor timer changes: any number of pre-candidates may be told yes."""
+    could_vote = request.term > server.current_term or (
+        request.term == server.current_term and server.voted_for in (None, request.candidate_id)
+    )
+    granted = could_vote and not _hears_from_a_leader(server) and not _has_newer_log(server, request)
+    return Transition(server, (Send(sender, RequestPreVoteResult(server.current_term, request.term, granted)),))
+
+
+def _has_newer_log(server: Server, request: RequestVote | RequestPreVote) -> bool:
+    """Figure 2, RequestVote RPC, receiver 2: is ours more up to date than the candidate's? (paper 5.4.1)"""
+    log = server.log
+    return (log.last_term, log.last_index) > (request.last_log_term, request.last_log_index)
+
+
+def _hears_from_a_leader(server: Server) -> bool:
+    match server.role:
+        case Leader():
+            return True
+        case Follower(leader_is_recent=recent):
+            return recent
+        case _:
+            return False
+
+
+def on_request_vote_result(server: Server, sender: ServerId, result: RequestVoteResult) -> Transition:
+    """Count a vote; with a majority become leader (Figure 2, "Candidates" 2; paper 5.2)."""
+    role = server.role
+    if not isinstance(role, Candidate):
+        return Transition(server, (Ignored("a vote, but no election is running"),))
+    role = _count(role, sender, result.vote_granted)
+    after = replace(server, role=role)
+    outcome = vote_outcome(server.voters, role.granted, role.refused)
+    match outcome:
+        case VoteOutcome.WON:
+            return become_leader(after)
+        case VoteOutcome.LOST:
+            return step_down(after, None)
+        case VoteOutcome.PENDING:
+            return Transition(after, ())
+        case _:
+            assert_never(outcome)
+
+
+def on_request_pre_vote_result(server: Server, sender: ServerId, result: RequestPreVoteResult) -> Transition:
+    """Count a pre-vote for *this* attempt; with a majority start the real election (thesis 9.6)."""
+    role = server.role
+    if not isinstance(role, PreCandidate) or result.requested_term != server.current_term + 1:
+        return Transition(server, (Ignored("a pre-vote nobody waits for"),))
+    role = _count(role, sender, result.vote_granted)
+    after = replace(server, role=role)
+    outcome = vote_outcome(server.voters, role.granted, role.refused)
+    match outcome:
+        case VoteOutcome.WON:
+            return become_candidate(after)
+        case VoteOutcome.LOST:
+            return step_down(after, None)
+        case VoteOutcome.PENDING:
+            return Transition(after, ())
+        case _:
+            assert_never(outcome)
+
+
+def _count(role: _Campaigner, voter: ServerId, granted: bool) -> _Campaigner:
+    if granted:
+        return replace(role, granted=role.granted | {voter})
+    return replace(role, refused=role.refused | {voter})

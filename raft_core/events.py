@@ -1,0 +1,91 @@
+"""What can happen to a server: the inputs of `step`.
+
+All nondeterminism enters here as data: which message arrived, which deadline passed and with what randomness, when the
+disk and the state machine were done.  The same events in the same order always lead to the same state.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from raft_core.messages import Message
+from raft_core.types import LogIndex, ServerId, Term
+
+
+class Received(Struct, frozen=True, tag="Received"):
+    """A message arrived from another server."""
+
+    sender: ServerId
+    message: Message
+
+
+class ElectionTimeout(Struct, frozen=True, tag="ElectionTimeout"):
+    """The election timer that `ResetElectionTimer` set ran out (paper 5.2; for a leader: time to check its quorum).
+
+    `randomness` is any non-negative integer, drawn by the caller; it decides the length of the next timeout.
+    """
+
+    randomness: int
+
+
+class LeaderContactExpired(Struct, frozen=True, tag="LeaderContactExpired"):
+    """The *shortest* election timeout passed since the timer was last reset: pre-votes may be granted again
+    (thesis 9.6 and 4.2.3: "within the minimum election timeout of hearing from a current leader")."""
+
+
+class HeartbeatTimeout(Struct, frozen=True, tag="HeartbeatTimeout"):
+    """The heartbeat interval passed on a leader (paper 5.2)."""
+
+
+class Proposed(Struct, frozen=True, tag="Proposed"):
+    """A client asks for commands to be replicated (paper 5.3; rule "Leaders" 2 of Figure 2).
+
+    `proposal_id` is the caller's; it comes back in `ProposalAccepted` or `ProposalRefused`.
+    """
+
+    proposal_id: int
+    commands: tuple[bytes, ...]
+
+
+class ReadRequested(Struct, frozen=True, tag="ReadRequested"):
+    """A client asks for a linearizable read (thesis 6.4).  `read_ids` are the caller's; never use one twice."""
+
+    read_ids: tuple[int, ...]
+
+
+class LogPersisted(Struct, frozen=True, tag="LogPersisted"):
+    """What `AppendToLog` asked for is on disk, up to and including `index`.
+
+    `term` is that effect's `current_term`.  An acknowledgement of an older term is ignored: since then another leader
+    may have replaced what was written (the "ABA race" of an asynchronous disk).
+    """
+
+    index: LogIndex
+    term: Term
+
+
+class Applied(Struct, frozen=True, tag="Applied"):
+    """The state machine has applied all entries up to and including `index`."""
+
+    index: LogIndex
+
+
+class PeerRestarted(Struct, frozen=True, tag="PeerRestarted"):
+    """The link to a peer was replaced: whatever was in flight on the old one is lost."""
+
+    server_id: ServerId
+
+
+Event: TypeAlias = (
+    Received
+    | ElectionTimeout
+    | LeaderContactExpired
+    | HeartbeatTimeout
+    | Proposed
+    | ReadRequested
+    | LogPersisted
+    | Applied
+    | PeerRestarted
+)

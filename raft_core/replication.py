@@ -1,0 +1,271 @@
+"""Log replication as the leader sees it: paper 5.3 and 5.4.2, pipelining from thesis 10.2.1.
+
+Figure 2's box "Rules for Servers: Leaders" is here.  `followers.py` holds the other side, "AppendEntries RPC,
+receiver".
+
+A follower's `Progress` is in one of two modes.  *Probing*: it is not known where the logs agree; one message is out at
+a time, and every answer moves `next_index`.  *Streaming*: messages go out optimistically, up to `max_in_flight` of them
+unanswered, each beginning where the last one ended.  A refusal leads back to probing; a success leads to streaming.
+Whatever is lost shows up at the next heartbeat: it names the entry before `next_index`, and a follower that lacks it
+refuses.  So no message needs a timer of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from msgspec.structs import replace
+
+from raft_core.effects import (
+    AppendToLog,
+    Effect,
+    Ignored,
+    ProposalAccepted,
+    ProposalRefused,
+    RefusalReason,
+    ResetElectionTimer,
+    ResetHeartbeatTimer,
+    Send,
+)
+from raft_core.events import LogPersisted, Proposed
+from raft_core.messages import AppendEntries, AppendEntriesResult
+from raft_core.quorum import quorum_value
+from raft_core.state import Leader, Progress, Server, Transition
+from raft_core.types import Entry, EntryKind, LogIndex, ServerId, Settings
+
+
+def become_leader(server: Server) -> Transition:
+    """Won: initialise next_index and match_index, open the term with a no-op, speak at once (Figure 2, "Leaders" 1;
+    the no-op: thesis 6.4, paper 8).  Own log first, announcement second, all in one step."""
+    next_index = server.log.last_index + 1
+    followers = tuple(Progress(server_id=peer, next_index=next_index) for peer in server.peers)
+    after = replace(server, role=Leader(followers))
+    after, effects = append_as_leader(after, (Entry(after.current_term, b"", EntryKind.NO_OP),))
+    timers = (ResetHeartbeatTimer(after.settings.heartbeat_interval), ResetElectionTimer(after.election_timeout))
+    return Transition(after, (*effects, *timers))
+
+
+def on_proposed(server: Server, event: Proposed) -> Transition:
+    """Append the commands and replicate them (Figure 2, "Leaders" 2); refuse what would grow the tail too far."""
+    role = server.role
+    if not isinstance(role, Leader):
+        refused = ProposalRefused(event.proposal_id, RefusalReason.NOT_LEADER, server.leader_id)
+        return Transition(server, (refused,))
+    size = sum(map(len, event.commands))
+    if not _has_room(server, role, len(event.commands), size):
+        refused = ProposalRefused(event.proposal_id, RefusalReason.OVERLOADED, server.server_id)
+        return Transition(server, (refused,))
+    first_index, term = server.log.last_index + 1, server.current_term
+    server = replace(server, role=replace(role, uncommitted_bytes=role.uncommitted_bytes + size))
+    after, effects = append_as_leader(server, tuple([Entry(term, command) for command in event.commands]))
+    accepted = ProposalAccepted(event.proposal_id, first_index, after.log.last_index, term)
+    return Transition(after, (*effects, accepted))
+
+
+def _has_room(server: Server, leader: Leader, count: int, size: int) -> bool:
+    """Are the uncommitted tail and the state machine's backlog short enough?  An empty tail takes any one proposal, so
+    that none is stuck for good."""
+    tail = server.log.last_index - server.commit_index
+    settings = server.settings
+    if server.commit_index - server.last_applied > settings.max_unapplied_entries:
+        return False
+    if tail == 0:
+        return True
+    return (
+        tail + count <= settings.max_uncommitted_entries
+        and leader.uncommitted_bytes + size <= settings.max_uncommitted_bytes
+    )
+
+
+def append_as_leader(server: Server, entries: tuple[Entry, ...]) -> Transition:
+    """Append to our own log and send on.  The sends stand first: they need not wait for our disk (thesis 10.2.1)."""
+    prev_log_index = server.log.last_index
+    after = replace(server, log=server.log.append(entries))
+    after, sends = replicate_to_all(after)
+    return Transition(after, (*sends, AppendToLog(prev_log_index, entries, after.current_term)))
+
+
+def replicate_to_all(server: Server, *, heartbeat: bool = False) -> Transition:
+    """One round to all followers; with `heartbeat` everybody hears something, entries or none (paper 5.2)."""
+    leader = server.role
+    assert isinstance(leader, Leader)
+    sends: list[Effect] = []
+    slices: dict[LogIndex, tuple[Entry, ...]] = {}
+    followers = tuple([_replicate(server, leader, p, sends, slices, heartbeat) for p in leader.followers])
+    return Transition(replace(server, role=replace(leader, followers=followers)), tuple(sends))
+
+
+def _replicate(
+    server: Server,
+    leader: Leader,
+    progress: Progress,
+    sends: list[Effect],
+    slices: dict[LogIndex, tuple[Entry, ...]],
+    heartbeat: bool,
+) -> Progress:
+    """Send this follower what it may have now, and note what is in flight.  `slices` shares equal work in a round."""
+    window = 1 if progress.is_probing else server.settings.max_in_flight
+    is_open = len(progress.in_flight) < window or (heartbeat and progress.is_probing)
+    entries: tuple[Entry, ...] = ()
+    if is_open and progress.next_index <= server.log.last_index:
+        if progress.next_index not in slices:
+            slices[progress.next_index] = entries_from(server, progress.next_index)
+        entries = slices[progress.next_index]
+    if not entries and not heartbeat:
+        return progress
+    sends.append(Send(progress.server_id, append_entries(server, leader, progress.next_index, entries)))
+    return _note_in_flight(progress, len(entries))
+
+
+def _note_in_flight(progress: Progress, count: int) -> Progress:
+    last_index = progress.next_index - 1 + count
+    if progress.is_probing:
+        return replace(progress, in_flight=(last_index,))
+    if not count:
+        return progress
+    return replace(progress, next_index=last_index + 1, in_flight=(*progress.in_flight, last_index))
+
+
+def entries_from(server: Server, first: LogIndex) -> tuple[Entry, ...]:
+    """The next message's worth of entries: bounded in number and bytes, but never none where there is one."""
+    settings = server.settings
+    entries = server.log.entries(first, first + settings.max_entries_per_message - 1)
+    if sum([len(entry.command) for entry in entries]) <= settings.max_bytes_per_message:
+        return entries
+    return entries[: _count_within(entries, settings)]
+
+
+def _count_within(entries: Sequence[Entry], settings: Settings) -> int:
+    """How many of the entries fit into one message together; the first one always does."""
+    sizes = accumulate([len(entry.command) for entry in entries])
+    return max(sum(1 for size in sizes if size <= settings.max_bytes_per_message), 1)
+
+
+def append_entries(server: Server, leader: Leader, next_index: LogIndex, entries: tuple[Entry, ...]) -> AppendEntries:
+    """The message of Figure 2, AppendEntries RPC, arguments."""
+    prev_log_index = next_index - 1
+    prev_log_term = server.log.term_at(prev_log_index)
+    assert prev_log_term is not None
+    return AppendEntries(
+        server.current_term,
+        server.server_id,
+        prev_log_index,
+        prev_log_term,
+        entries,
+        server.commit_index,
+        leader.round,
+    )
+
+
+def on_heartbeat_timeout(server: Server) -> Transition:
+    """Idle for a heartbeat interval: let everybody hear from the leader (Figure 2, "Leaders" 1)."""
+    if not isinstance(server.role, Leader):
+        return Transition(server, (Ignored("only leaders send heartbeats"),))
+    after, sends = replicate_to_all(server, heartbeat=True)
+    return Transition(after, (ResetHeartbeatTimer(server.settings.heartbeat_interval), *sends))
+
+
+def on_append_entries_result(server: Server, sender: ServerId, result: AppendEntriesResult) -> Transition:
+    """Figure 2, "Leaders" 3: on success advance, on refusal back up; either way the follower was heard."""
+    role = server.role
+    if not isinstance(role, Leader):
+        return Transition(server, (Ignored("an answer to a leader that is one no more"),))
+    progress = next((p for p in role.followers if p.server_id == sender), None)
+    if progress is None or result.match_index > server.log.last_index:
+        return Transition(server, (Ignored("an answer to what was never asked"),))
+    heard = replace(
+        progress,
+        is_active=True,
+        acknowledged_round=max(progress.acknowledged_round, min(result.round, role.round)),
+    )
+    moved = _advance(heard, result) if result.success else _back_up(server, heard, result)
+    server = _with_progress(server, role, moved)
+    if result.success:
+        server = _commit(server)
+    return _continue_with(server, moved)
+
+
+def _advance(progress: Progress, result: AppendEntriesResult) -> Progress:
+    """Success: update match_index and next_index; neither ever decreases on an overtaken answer (paper 5.3)."""
+    match_index = max(progress.match_index, result.match_index)
+    next_index = match_index + 1 if progress.is_probing else max(progress.next_index, match_index + 1)
+    in_flight = () if progress.is_probing else tuple([last for last in progress.in_flight if last > match_index])
+    return replace(
+        progress, match_index=match_index, next_index=next_index, is_probing=False, in_flight=in_flight
+    )
+
+
+def _back_up(server: Server, progress: Progress, result: AppendEntriesResult) -> Progress:
+    """Refused: decrement next_index, a whole divergent term at a time (paper 5.3, end).
+
+    An answer that was overtaken says nothing: it names an entry that is known to match, or not the one being probed.
+    """
+    refused_index = result.prev_log_index
+    if refused_index <= progress.match_index or refused_index >= progress.next_index:
+        return progress
+    if progress.is_probing and refused_index != progress.next_index - 1:
+        return progress
+    next_index = result.conflict_index
+    if result.conflict_term:
+        last_of_term = server.log.last_index_of_term(result.conflict_term)
+        if last_of_term is not None:
+            next_index = last_of_term + 1
+    next_index = min(max(next_index, progress.match_index + 1), refused_index)
+    return replace(progress, next_index=next_index, is_probing=True, in_flight=())
+
+
+def _with_progress(server: Server, leader: Leader, progress: Progress) -> Server:
+    followers = tuple([progress if p.server_id == progress.server_id else p for p in leader.followers])
+    return replace(server, role=replace(leader, followers=followers))
+
+
+def _continue_with(server: Server, progress: Progress) -> Transition:
+    """Send the follower that just answered whatever its window now admits."""
+    leader = server.role
+    assert isinstance(leader, Leader)
+    sends: list[Effect] = []
+    while True:
+        after = _replicate(server, leader, progress, sends, {}, heartbeat=False)
+        if after is progress:
+            break
+        progress = after
+    return Transition(_with_progress(server, leader, progress) if sends else server, tuple(sends))
+
+
+def on_peer_restarted(server: Server, server_id: ServerId) -> Transition:
+    """The link to a follower is new: what was in flight is lost, so find out again where its log ends."""
+    leader = server.role
+    if not isinstance(leader, Leader):
+        return Transition(server, (Ignored("only leaders keep track of their peers"),))
+    progress = next((p for p in leader.followers if p.server_id == server_id), None)
+    if progress is None:
+        return Transition(server, (Ignored("not a peer"),))
+    next_index = progress.next_index if progress.is_probing else progress.match_index + 1
+    probing = replace(progress, next_index=next_index, is_probing=True, in_flight=())
+    return _continue_with(_with_progress(server, leader, probing), probing)
+
+
+def on_log_persisted(server: Server, event: LogPersisted) -> Transition:
+    """Our own disk has it: a leader may now count its own copy (thesis 10.2.1)."""
+    if event.term != server.current_term:
+        return Transition(server, (Ignored("an older term's write: what it wrote may have been replaced"),))
+    persisted_index = min(max(server.persisted_index, event.index), server.log.last_index)
+    server = replace(server, persisted_index=persisted_index)
+    return Transition(_commit(server) if isinstance(server.role, Leader) else server, ())
+
+
+def _commit(server: Server) -> Server:
+    """Figure 2, "Leaders" 4: the highest index on a majority of disks, if its entry is of the current term.
+
+    Entries of older terms are never committed by counting, only with a current-term entry behind them (paper 5.4.2,
+    Figure 8)."""
+    leader = server.role
+    assert isinstance(leader, Leader)
+    index = quorum_value([server.persisted_index, *[progress.match_index for progress in leader.followers]])
+    if index <= server.commit_index or server.log.term_at(index) != server.current_term:
+        return server
+    committed = server.log.entries(server.commit_index + 1, index)
+    size = sum([len(entry.command) for entry in committed if entry.term == server.current_term])
+    leader = replace(leader, uncommitted_bytes=leader.uncommitted_bytes - size)
+    return replace(server, commit_index=index, role=leader)

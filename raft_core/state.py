@@ -1,0 +1,199 @@
+"""The state of a server: Figure 2's "State" box as immutable values.
+
+* Persistent state: `current_term`, `voted_for`, `log`.
+* Volatile state on all servers: `commit_index`, `last_applied`; here also `persisted_index`, because the disk answers
+  later than memory (thesis 10.2.1).
+* Volatile state on leaders lives in the role `Leader` alone: "next_index of a follower" cannot be written down.
+
+Roles are a sum type: `Follower | PreCandidate | Candidate | Leader` (pre-candidate: thesis 9.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from raft_core.effects import Effect
+from raft_core.log import Log
+from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
+
+
+class Follower(Struct, frozen=True, tag="follower"):
+    """Responds to requests; knows at most who leads (paper 5.1)."""
+
+    leader_id: ServerId | None = None
+    """The leader of the current term, if it has made itself known; reset when an election starts."""
+    leader_is_recent: bool = False
+    """Heard from within the minimum election timeout: pre-votes are refused (thesis 9.6)."""
+
+
+class PreCandidate(Struct, frozen=True, tag="pre-candidate"):
+    """Asks whether an election could be won, without raising its term (thesis 9.6)."""
+
+    granted: frozenset[ServerId]
+    refused: frozenset[ServerId] = frozenset()
+
+
+class Candidate(Struct, frozen=True, tag="candidate"):
+    """Asks for votes in its term.  Voters are a set: a repeated answer counts once (paper 5.2)."""
+
+    granted: frozenset[ServerId]
+    refused: frozenset[ServerId] = frozenset()
+
+
+class Progress(Struct, frozen=True):
+    """What a leader knows of one follower (Figure 2: next_index, match_index; thesis 10.2.1 for the rest)."""
+
+    server_id: ServerId
+    next_index: LogIndex
+    """Index of the next entry to send; always greater than `match_index`."""
+    match_index: LogIndex = 0
+    """Highest index known to be on the follower's disk and equal to the leader's log; never decreases in a term."""
+    is_probing: bool = True
+    """Where the logs agree is not known yet: one message at a time until an answer tells."""
+    in_flight: tuple[LogIndex, ...] = ()
+    """Last index of each unanswered message that carried entries (of the probe, while probing), oldest first."""
+    acknowledged_round: int = 0
+    """Highest `AppendEntries.round` the follower has answered in this term."""
+    is_active: bool = True
+    """Heard from since the leader last checked its quorum (thesis 6.2)."""
+
+
+class PendingRead(Struct, frozen=True):
+    """Reads that wait for `round` to be acknowledged by a majority (thesis 6.4)."""
+
+    round: int
+    read_index: LogIndex
+    read_ids: tuple[int, ...]
+
+
+class Leader(Struct, frozen=True, tag="leader"):
+    """Handles clients and replicates (Figure 2, "Volatile state on leaders")."""
+
+    followers: tuple[Progress, ...]
+    round: int = 0
+    """Number of the last round of "am I still the leader?"; within a term it only grows."""
+    pending_reads: tuple[PendingRead, ...] = ()
+    early_reads: tuple[int, ...] = ()
+    """Reads that came before an entry of this term was committed (thesis 6.4, step 1)."""
+    uncommitted_bytes: int = 0
+    """Bytes of commands behind the commit index, for back-pressure."""
+
+
+Role: TypeAlias = Follower | PreCandidate | Candidate | Leader
+
+
+class Server(Struct, frozen=True):
+    """One server.  `step` turns it and an event into the next one; it is never changed in place."""
+
+    server_id: ServerId
+    voters: tuple[ServerId, ...]
+    """All voting servers of the cluster, this one among them."""
+    settings: Settings
+    current_term: Term
+    voted_for: ServerId | None
+    log: Log
+    commit_index: LogIndex
+    last_applied: LogIndex
+    persisted_index: LogIndex
+    """Highest index known to be on this server's own disk."""
+    election_timeout: int
+    """Length of this server's current election timeout, milliseconds in [T, 2T)."""
+    role: Role
+
+    @property
+    def leader_id(self) -> ServerId | None:
+        """The leader of the current term, as far as this server knows."""
+        match self.role:
+            case Leader():
+                return self.server_id
+            case Follower(leader_id=leader_id):
+                return leader_id
+            case _:
+                return None
+
+    @property
+    def role_name(self) -> str:
+        """'follower', 'pre-candidate', 'candidate' or 'leader'."""
+        return str(self.role.__struct_config__.tag)
+
+    @property
+    def peers(self) -> tuple[ServerId, ...]:
+        """All voters but this server."""
+        return tuple(voter for voter in self.voters if voter != self.server_id)
+
+
+class Transition(NamedTuple):
+    """What `step` returns: the next state, and what is to be done, in order."""
+
+    server: Server
+    effects: tuple[Effect, ...]
+
+
+def election_timeout(settings: Settings, randomness: int) -> int:
+    """A timeout in [T, 2T) milliseconds, uniform if `randomness` is (paper 5.2, 9.3)."""
+    return settings.election_timeout + randomness % settings.election_timeout
+
+
+def restore(
+    server_id: ServerId,
+    voters: Iterable[ServerId],
+    settings: Settings,
+    *,
+    randomness: int,
+    current_term: Term = 0,
+    voted_for: ServerId | None = None,
+    entries: Iterable[Entry] = (),
+) -> Server:
+    """A server as it starts or restarts: from persistent state, as a follower (paper 5.2, Figure 2 "State").
+
+    `commit_index` and `last_applied` begin at 0; they are found out again from the leader.
+    """
+    log = Log(entries)
+    return Server(
+        server_id=server_id,
+        voters=tuple(sorted(voters)),
+        settings=settings,
+        current_term=current_term,
+        voted_for=voted_for,
+        log=log,
+        commit_index=0,
+        last_applied=0,
+        persisted_index=log.last_index,
+        election_timeout=election_timeout(settings, randomness),
+        role=Follower(),
+    )
+
+
+def follower(
+    server_id: ServerId,
+    peers: Iterable[ServerId],
+    *,
+    current_term: Term = 0,
+    voted_for: ServerId | None = None,
+    terms: Iterable[Term] = (),
+    commit_index: LogIndex = 0,
+    leader_id: ServerId | None = None,
+    settings: Settings | None = None,
+) -> Server:
+    """A follower for a test, in a line: its log is given by the terms of its entries, as Figure 7 draws them.
+
+    `peers` are all servers of the cluster; whether `server_id` is among them makes no difference.
+
+    >>> follower("n1", ["n1", "n2", "n3"], current_term=2, terms=[1, 1, 2]).log.last_term
+    2
+    """
+    entries = [Entry(term, b"%d" % index) for index, term in enumerate(terms, start=1)]
+    server = restore(
+        server_id,
+        {server_id, *peers},
+        settings or Settings(),
+        randomness=0,
+        current_term=current_term,
+        voted_for=voted_for,
+        entries=entries,
+    )
+    return replace(server, commit_index=commit_index, role=Follower(leader_id))

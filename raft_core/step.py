@@ -1,0 +1,153 @@
+"""`step`: one event in, the next server and what is to be done out.  Figure 2 as a total function.
+
+The rules "for all servers" stand here and only here, around the handlers of the roles:
+
+* before: a message with a higher term is adopted, and then the *same* message is handled in the new role, within the
+  same step (Figure 2, "All Servers" 2); nothing is re-queued;
+* after: if commit_index grew, the newly committed entries are handed on (Figure 2, "All Servers" 1), waiting reads are
+  settled, and a change of role, term or leader is announced.
+
+`step` never raises and never blocks: each pair of role and event is defined, and what changes nothing says so with
+`Ignored`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from raft_core.effects import ApplyCommitted, Effect, Ignored, RoleChanged
+from raft_core.election import (
+    adopt_term,
+    on_election_timeout,
+    on_leader_contact_expired,
+    on_request_pre_vote,
+    on_request_pre_vote_result,
+    on_request_vote,
+    on_request_vote_result,
+)
+from raft_core.events import (
+    Applied,
+    ElectionTimeout,
+    Event,
+    HeartbeatTimeout,
+    LeaderContactExpired,
+    LogPersisted,
+    PeerRestarted,
+    Proposed,
+    ReadRequested,
+    Received,
+)
+from raft_core.followers import on_append_entries
+from raft_core.messages import (
+    AppendEntries,
+    AppendEntriesResult,
+    Message,
+    RequestPreVote,
+    RequestPreVoteResult,
+    RequestVote,
+    RequestVoteResult,
+)
+from raft_core.reads import on_read_requested, settle_reads
+from raft_core.replication import (
+    on_append_entries_result,
+    on_heartbeat_timeout,
+    on_log_persisted,
+    on_peer_restarted,
+    on_proposed,
+)
+from raft_core.state import Leader, Server, Transition
+from raft_core.types import ServerId
+
+
+def step(server: Server, event: Event) -> Transition:
+    """The next state of `server` after `event`, and the effects to carry out, in order (see `raft_core.effects`)."""
+    after, effects = _on_event(server, event)
+    return _for_all_servers(server, after, effects)
+
+
+def _on_event(server: Server, event: Event) -> Transition:
+    match event:
+        case Received():
+            return _on_received(server, event.sender, event.message)
+        case LogPersisted():
+            return on_log_persisted(server, event)
+        case Proposed():
+            return on_proposed(server, event)
+        case Applied():
+            last_applied = max(server.last_applied, min(event.index, server.commit_index))
+            return Transition(replace(server, last_applied=last_applied), ())
+        case ReadRequested():
+            return on_read_requested(server, event)
+        case HeartbeatTimeout():
+            return on_heartbeat_timeout(server)
+        case ElectionTimeout():
+            return on_election_timeout(server, event)
+        case LeaderContactExpired():
+            return on_leader_contact_expired(server)
+        case PeerRestarted():
+            return on_peer_restarted(server, event.server_id)
+        case _:
+            assert_never(event)
+
+
+def _on_received(server: Server, sender: ServerId, message: Message) -> Transition:
+    """ "All Servers" 2 before the message itself: higher terms win, whatever the message (paper 5.1)."""
+    if sender == server.server_id:
+        return Transition(server, (Ignored("a message from ourselves"),))
+    if message.term > server.current_term and not isinstance(message, RequestPreVote):
+        adopted, effects = adopt_term(server, message.term)
+        after, more = _dispatch(adopted, sender, message)
+        return Transition(after, effects + more)
+    return _dispatch(server, sender, message)
+
+
+def _dispatch(server: Server, sender: ServerId, message: Message) -> Transition:
+    match message:
+        case AppendEntries():
+            return on_append_entries(server, sender, message)
+        case RequestVote():
+            return on_request_vote(server, sender, message)
+        case RequestPreVote():
+            return on_request_pre_vote(server, sender, message)
+        case AppendEntriesResult() | RequestVoteResult() | RequestPreVoteResult():
+            return _on_result(server, sender, message)
+        case _:
+            assert_never(message)
+
+
+def _on_result(
+    server: Server, sender: ServerId, result: AppendEntriesResult | RequestVoteResult | RequestPreVoteResult
+) -> Transition:
+    """An answer of an older term answers a question nobody asks any more (paper 5.1)."""
+    if result.term < server.current_term and not isinstance(result, RequestPreVoteResult):
+        return Transition(server, (Ignored("an answer of an older term"),))
+    match result:
+        case AppendEntriesResult():
+            return on_append_entries_result(server, sender, result)
+        case RequestVoteResult():
+            return on_request_vote_result(server, sender, result)
+        case RequestPreVoteResult():
+            return on_request_pre_vote_result(server, sender, result)
+        case _:
+            assert_never(result)
+
+
+def _for_all_servers(before: Server, after: Server, effects: tuple[Effect, ...]) -> Transition:
+    """ "All Servers" 1, and what else follows from a change whoever made it."""
+    more: list[Effect] = []
+    if after.commit_index > before.commit_index:
+        first_index = before.commit_index + 1
+        more.append(ApplyCommitted(first_index, after.log.entries(first_index, after.commit_index)))
+    leader = after.role
+    if isinstance(leader, Leader) and (leader.pending_reads or leader.early_reads):
+        after, settled = settle_reads(after, leader)
+        more.extend(settled)
+    if after.role is not before.role and _visible(after) != _visible(before):
+        more.append(RoleChanged(*_visible(after)))
+    return Transition(after, effects + tuple(more)) if more else Transition(after, effects)
+
+
+def _visible(server: Server) -> tuple[str, int, ServerId | None]:
+    return server.role_name, server.current_term, server.leader_id
