@@ -1,0 +1,367 @@
+"""The state machine of one replica: the user's object, the client sessions, and nothing else (paper 2, thesis 6.3).
+
+`MachineHost` is handed committed entries in log order and answers each with reply bytes.  It is deterministic: equal
+entries from equal states give equal states and equal replies, on every replica; so it has no clock, no randomness and
+no threads, and what it forgets it forgets by counting entries.  One caller at a time, that is the caller's duty.
+
+Rules of the file:
+
+1. A bad command never raises.  Undecodable, unknown or ill-typed, it is answered with a refusal and the machine stays
+   as it is.  An exception of the user's method is a refusal too (`CommandFailed`); *what it had changed before it
+   raised stays changed*, alike on every replica - copying the state to undo it would cost more than all the rest.
+   Only MemoryError and KeyboardInterrupt pass through: they are this process's trouble, and a replica that had its own
+   outcome must stop rather than go on.
+2. Exactly once (thesis 6.3): a session remembers its replies by sequence number until the client says, in
+   `lowest_pending`, that it has them.  A repeated command gets the kept reply.  Sequences may come in any order, hence
+   a dict and not a "last sequence seen".
+3. Sessions are limited in number; the one that has been silent for the most log entries goes first.
+
+**Code commands.**  A machine with exactly one field *is* that field to a code command: the function gets the field's
+value, and what it returns, unless None, becomes the new value and is the reply (`lambda value: value + 1`); None means
+it only looked, or changed the value in place.  A machine with several fields is passed itself; the function assigns to
+fields, and what it returns is only the reply.  Both the permission and the runtime tag are settings of the whole
+cluster, never of one replica: replicas that refuse differently drift apart.
+
+Measured (CPython 3.11, 2 cores, batches of 100): 1.4-1.5 us for each `Counter.incr`, of which the envelope is 0.15, the
+arguments, the method and the reply 0.45, the session the rest.
+
+Rejected: results only for the last sequence (clients pipeline); expiry by time (clocks differ); copying before each
+command to roll back (see 1); counting sequences instead of keeping them (loses out-of-order commands).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from copy import deepcopy
+from typing import Any, ClassVar, Final, Protocol, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from actors.canonical import canonical, digest
+from actors.codec import (
+    DOCS,
+    GARBAGE,
+    OPEN_SESSION,
+    RUN_CODE,
+    CommandEnvelope,
+    code_tag,
+    decode_code,
+    decode_command,
+    encode_command,
+)
+from actors.errors import BadFrame, BlockingCallInsideApply, UnpicklableCommand, WrongVersion
+from actors.replies import RefusalKind, decode_refusal, encode_refusal, encode_result
+from actors.signatures import Operation, Signature
+from raft_core.types import Entry, EntryKind, LogIndex
+
+MAX_SESSIONS: Final = 10_000
+"""Client sessions remembered at a time.  A setting of the whole cluster: replicas must forget the same ones."""
+
+OPEN_SESSION_COMMAND: Final = encode_command(0, 0, 0, OPEN_SESSION, b"")
+"""The log entry that opens a session."""
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_ALREADY_ANSWERED: Final = encode_refusal(RefusalKind.ALREADY_ANSWERED, "already answered, and the answer acknowledged")
+_NO_COPY: Final = "the state cannot be copied and compared"
+
+# A context variable and not a set of thread ids: every thread starts with a context of its own, so one that applies
+# does not hinder another, and reading it costs 0.02 us.
+_applying: ContextVar[bool] = ContextVar("applying", default=False)
+
+
+def refuse_inside_apply(label: str) -> None:
+    """Raise `BlockingCallInsideApply` if the calling thread is applying a command or answering a query right now."""
+    if _applying.get():
+        raise BlockingCallInsideApply(
+            f"{label} was called on the cluster from inside a command or query",
+            why="the cluster cannot answer before this command is applied: it would wait for itself",
+            fix="make the call outside and pass its result as an argument; on the machine itself use self.method()",
+            docs=DOCS,
+        )
+
+
+class Machine(Protocol):
+    """What the host needs to know of the user's object; `replicated.Replicated` provides it."""
+
+    _machine_name: ClassVar[str]
+    version: ClassVar[int]
+    _replicated_fields: ClassVar[tuple[str, ...]]
+    _operations: ClassVar[Mapping[str, Operation[Any, Any]]]
+
+
+class Session(Struct):
+    """What is remembered of one client (thesis 6.3)."""
+
+    last_applied: LogIndex
+    """The latest log entry of this session: the oldest of these expires first."""
+    lowest_pending: int = 0
+    """The client has the answers to all sequences below."""
+    replies: dict[int, bytes] = {}
+    """The kept replies by sequence number, none below `lowest_pending`."""
+
+    def acknowledge(self, lowest_pending: int) -> None:
+        """Forget the replies the client has.  Amortised O(1): sequences are numbered without gaps."""
+        acknowledged = lowest_pending - self.lowest_pending
+        if acknowledged <= 0:
+            return
+        if acknowledged <= len(self.replies):
+            for sequence in range(self.lowest_pending, lowest_pending):
+                self.replies.pop(sequence, None)
+        else:
+            self.replies = {sequence: reply for sequence, reply in self.replies.items() if sequence >= lowest_pending}
+        self.lowest_pending = lowest_pending
+
+
+class MachineHost:
+    """One replica's machine with its sessions.
+
+    `allow_code` lets code commands in, `expected_code_tag` says of which runtime (by default: of this one), and
+    `check_determinism` carries everything out twice, on copies, and refuses what differs (for debugging: slow).
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        max_sessions: int = MAX_SESSIONS,
+        allow_code: bool = False,
+        expected_code_tag: str | None = None,
+        check_determinism: bool = False,
+    ) -> None:
+        self.machine = machine
+        self.last_applied: LogIndex = 0
+        self._sessions: OrderedDict[int, Session] = OrderedDict()
+        self._max_sessions = max_sessions
+        self._code_tag = _agreed_code_tag(expected_code_tag) if allow_code else None
+        self._commands = self._compiled("command")
+        self._queries = self._compiled("query")
+        self._checks = check_determinism
+        self._run = self._run_twice if check_determinism else self._execute
+
+    def _compiled(self, kind: str) -> dict[str, _CarryOut]:
+        """Look the types up now: a machine with unusable annotations must not start."""
+        return {o.name: _carrier(o.signature) for o in self.machine._operations.values() if o.kind == kind}
+
+    # --- committed entries --------------------------------------------------------------------------------------------
+
+    def apply(self, index: LogIndex, command: bytes) -> bytes:
+        """Apply the command committed at `index` and return its reply."""
+        reply = self.apply_batch(index, (Entry(0, command),))[0]
+        assert reply is not None, "only a command has a reply, and this was one"
+        return reply
+
+    def apply_batch(self, first_index: LogIndex, entries: tuple[Entry, ...]) -> list[bytes | None]:
+        """Apply committed entries in order; one reply for each, None for those that are no commands.
+
+        Raises ValueError if `first_index` was applied before: doing it again would double it.
+        """
+        if first_index <= self.last_applied:
+            raise ValueError(f"entry {first_index} comes again: entries up to {self.last_applied} are applied")
+        token = _applying.set(True)
+        try:
+            return [
+                self._apply(index, entry.command) if entry.kind is EntryKind.COMMAND else None
+                for index, entry in enumerate(entries, first_index)
+            ]
+        finally:
+            _applying.reset(token)
+            self.last_applied = first_index + len(entries) - 1
+
+    def _apply(self, index: LogIndex, command: bytes) -> bytes:
+        try:
+            envelope = decode_command(command)
+        except BadFrame as error:
+            return encode_refusal(RefusalKind.UNREADABLE, error.what)
+        session = self._sessions.get(envelope.session)
+        if session is None:
+            return self._without_session(index, envelope)
+        session.last_applied = index
+        self._sessions.move_to_end(envelope.session)
+        sequence = envelope.sequence
+        kept = session.replies.get(sequence)
+        if kept is not None:
+            return kept
+        if sequence < session.lowest_pending:
+            return _ALREADY_ANSWERED
+        if envelope.lowest_pending > session.lowest_pending:
+            session.acknowledge(envelope.lowest_pending)
+        reply = session.replies[sequence] = self._run(self.machine, envelope.name, envelope.arguments)
+        return reply
+
+    def _without_session(self, index: LogIndex, envelope: CommandEnvelope) -> bytes:
+        if envelope.name != OPEN_SESSION:
+            return encode_refusal(RefusalKind.SESSION_EXPIRED, f"session {envelope.session} is not open")
+        self._sessions[index] = Session(index)
+        if len(self._sessions) > self._max_sessions:
+            self._sessions.popitem(last=False)
+        return encode_result(index)
+
+    # --- carrying out -------------------------------------------------------------------------------------------------
+
+    def _execute(self, machine: Machine, name: str, arguments: bytes) -> bytes:
+        carry_out = self._commands.get(name)
+        return carry_out(machine, arguments) if carry_out else self._execute_other(machine, name, arguments)
+
+    def _execute_other(self, machine: Machine, name: str, arguments: bytes) -> bytes:
+        if name != RUN_CODE:
+            return self._unknown("command", name, self._commands)
+        if self._code_tag is None:
+            return encode_refusal(RefusalKind.CODE_REFUSED, "this cluster does not accept code commands")
+        try:
+            function = decode_code(arguments, self._code_tag)
+        except WrongVersion as error:
+            return encode_refusal(RefusalKind.CODE_REFUSED, error.what)
+        except MemoryError:
+            raise
+        except Exception as error:  # a pickle may raise anything
+            return _failure(error)
+        return _run_code(machine, function)
+
+    def _unknown(self, kind: str, name: str, known: Mapping[str, object]) -> bytes:
+        listed = ", ".join(sorted(known)) or "none"
+        return encode_refusal(
+            RefusalKind.UNKNOWN_COMMAND, f"{self.describe()} has no {kind} {name!r}; it has: {listed}"
+        )
+
+    def _run_twice(self, machine: Machine, name: str, arguments: bytes) -> bytes:
+        """Carry a command out on two copies; let the first become the state if they agree."""
+        try:
+            first, second = deepcopy(machine), deepcopy(machine)
+            replies = self._execute(first, name, arguments), self._execute(second, name, arguments)
+            same = replies[0] == replies[1] and canonical(vars(first)) == canonical(vars(second))
+        except (TypeError, RecursionError) as error:
+            return encode_refusal(RefusalKind.NON_DETERMINISTIC, f"{_NO_COPY}: {error}")
+        if not same:
+            return encode_refusal(RefusalKind.NON_DETERMINISTIC, f"{name} had two outcomes, and none was kept")
+        vars(machine).clear()
+        vars(machine).update(vars(first))
+        return replies[0]
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def query(self, name: str, arguments: bytes) -> bytes:
+        """Answer a query from the present state; when that is recent enough is the caller's concern (thesis 6.4)."""
+        carry_out = self._queries.get(name)
+        if carry_out is None:
+            return self._unknown("query", name, self._queries)
+        token = _applying.set(True)
+        try:
+            return carry_out(self.machine, arguments) if not self._checks else self._query_a_copy(carry_out, arguments)
+        finally:
+            _applying.reset(token)
+
+    def _query_a_copy(self, carry_out: _CarryOut, arguments: bytes) -> bytes:
+        try:
+            asked = deepcopy(self.machine)
+            reply = carry_out(asked, arguments)
+            unchanged = canonical(vars(asked)) == canonical(vars(self.machine))
+        except (TypeError, RecursionError) as error:
+            return encode_refusal(RefusalKind.NON_DETERMINISTIC, f"{_NO_COPY}: {error}")
+        if not unchanged:
+            return encode_refusal(RefusalKind.NON_DETERMINISTIC, "a query changed the state: make it a command")
+        return reply
+
+    def state_digest(self) -> str:
+        """SHA-256 over the fields of the machine and the sessions: equal on replicas that applied the same entries.
+
+        Raises `UnpicklableCommand` if a field holds something without content, such as a lock.
+        """
+        try:
+            return digest((vars(self.machine), [_session_digest(number, s) for number, s in self._sessions.items()]))
+        except (TypeError, RecursionError) as error:
+            raise UnpicklableCommand(
+                f"the state of {self.describe()} cannot be compared between replicas: {error}",
+                why="a replicated field must hold plain values",
+                fix="keep locks, files and the like out of the machine",
+                docs=DOCS,
+            ) from None
+
+    def state(self) -> dict[str, object]:
+        """A copy of the fields of the machine by name, for display."""
+        return deepcopy(dict(vars(self.machine)))
+
+    def describe(self) -> str:
+        """Name and version of the machine, for example "counter@1"."""
+        return f"{self.machine._machine_name}@{self.machine.version}"
+
+    def session_count(self) -> int:
+        """How many client sessions are remembered."""
+        return len(self._sessions)
+
+
+_CarryOut = Callable[[Machine, bytes], bytes]
+
+
+def _carrier(signature: Signature[Any]) -> _CarryOut:
+    """From arguments to reply, for one operation; a closure, because attribute look-ups would show in every command."""
+    decode, call = signature.decode, signature.call
+
+    def carry_out(machine: Machine, arguments: bytes) -> bytes:
+        try:
+            decoded = decode(arguments)
+        except GARBAGE as error:
+            return encode_refusal(RefusalKind.WRONG_ARGUMENTS, str(error))
+        try:
+            return encode_result(call(machine, decoded))
+        except MemoryError:
+            raise
+        except (Exception, SystemExit) as error:
+            return _failure(error)
+
+    return carry_out
+
+
+def _failure(error: BaseException) -> bytes:
+    """Word an exception as a reply, the same on every replica: without the addresses of objects."""
+    if isinstance(error, BlockingCallInsideApply):
+        return encode_refusal(RefusalKind.BLOCKING_CALL, error.what)
+    try:
+        message = str(error)
+    except Exception:  # a broken __str__ of the user's exception
+        message = ""
+    return encode_refusal(RefusalKind.COMMAND_FAILED, _ADDRESS.sub("", message), type(error).__qualname__)
+
+
+def _agreed_code_tag(expected: str | None) -> str:
+    if expected is not None and expected != code_tag():
+        raise WrongVersion(
+            f"this replica runs {code_tag()}, but the cluster's code commands are for {expected}",
+            why="it could not carry out what the other replicas do, and would drift apart from them",
+            fix=f"start it with {expected}",
+            docs=DOCS,
+        )
+    return expected or code_tag()
+
+
+def _run_code(machine: Machine, function: Callable[[Any], object]) -> bytes:
+    try:
+        if len(machine._replicated_fields) != 1:
+            return encode_result(function(machine))
+        name = machine._replicated_fields[0]
+        result = function(getattr(machine, name))
+        if result is not None:
+            # The field keeps its type: `len` on a dict must not make the dict a number.
+            result = msgspec.convert(result, get_type_hints(type(machine)).get(name, Any))
+        reply = encode_result(result)
+        if result is not None:
+            setattr(machine, name, result)
+        return reply
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:
+        return _failure(error)
+
+
+def _session_digest(number: int, session: Session) -> tuple[object, ...]:
+    replies = {sequence: _comparable(reply) for sequence, reply in session.replies.items()}
+    return number, session.last_applied, session.lowest_pending, replies
+
+
+def _comparable(reply: bytes) -> object:
+    """A failure's message is the user's text and may list a set in any order; its kind and type may not differ."""
+    refused = decode_refusal(reply)
+    return reply if refused is None else (int(refused.kind), refused.exception)

@@ -1,0 +1,1 @@
+"""Machines that come with the program: for the demonstration, the command line and the examples."""
