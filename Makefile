@@ -1,0 +1,86 @@
+# One command each.  `make` alone lists them.
+#
+# The environment is .venv, made by the first Python >= 3.11 that is found; name another with `make PYTHON=...`.
+# A stamp file per step inside .venv makes every later run start at once; a changed pyproject.toml renews the steps.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_QUIET := 1
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip
+SOURCES := raft_core actors tests $(wildcard examples benchmarks)
+
+.PHONY: help demo test lint check bench kill-trials coverage clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.stamp-project ## a replicated counter: 20000 increments, kill -9, recovery
+	@$(BIN)/actorum demo
+
+test: .venv/.stamp-test ## the whole suite
+	@$(BIN)/python -m pytest
+
+lint: .venv/.stamp-lint ## style, format, types, import contracts
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/lint-imports
+
+check: lint test ## lint and test: what a change must pass
+
+bench: .venv/.stamp-bench ## commits per second on this machine, beside PySyncObj
+	@$(BIN)/python benchmarks/throughput.py
+
+kill-trials: .venv/.stamp-test ## kill -9 peers at random moments, again and again
+	@$(BIN)/python tests/chaos/kill_trials.py
+
+coverage: .venv/.stamp-test ## every branch of raft_core is taken by its own tests
+	@$(BIN)/python -m pytest tests/core --cov --cov-report=term-missing --cov-fail-under=100
+
+clean: ## remove the environment, caches and what runs left behind
+	@rm -rf .venv build dist report demo-data htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .hypothesis .import_linter_cache .benchmarks *.egg-info
+	@find raft_core actors tests $(wildcard examples benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A candidate must run (a version manager's shim may exist and fail), be new enough and be able to make a virtual environment.
+.venv/.stamp-python:
+	@python="$(PYTHON)"; \
+	for candidate in python3.13 python3.12 python3.11 python3; do \
+	    [[ -z "$$python" ]] || break; \
+	    "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	    python="$$candidate"; \
+	done; \
+	[[ -n "$$python" ]] || { echo "error: no Python >= 3.11 with venv found; install one, or: make PYTHON=/path/to/python" >&2; exit 1; }; \
+	echo "making .venv with $$("$$python" --version)"; \
+	"$$python" -m venv --clear .venv
+	@touch $@
+
+.venv/.stamp-project: .venv/.stamp-python pyproject.toml
+	@echo "installing actorum into .venv"
+	@$(PIP) install --editable .
+	@touch $@
+
+# `--group` (PEP 735) came with pip 25.1.
+.venv/.stamp-pip: .venv/.stamp-python
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+.venv/.stamp-test: .venv/.stamp-project .venv/.stamp-pip
+	@echo "installing what the tests need"
+	@$(PIP) install --group test
+	@touch $@
+
+.venv/.stamp-lint: .venv/.stamp-test
+	@echo "installing what the checks need"
+	@$(PIP) install --group lint
+	@touch $@
+
+.venv/.stamp-bench: .venv/.stamp-project .venv/.stamp-pip
+	@echo "installing what the benchmark compares with"
+	@$(PIP) install --group bench
+	@touch $@
