@@ -1,0 +1,136 @@
+"""The applier: owns the state machine and answers clients, in log order (structure advice: one activity delivers).
+
+The consensus side hands over *work* in order and never waits for it, so a slow `apply` costs no leadership.  Because
+committed entries come before the reads that depend on them, a read is simply answered when its turn comes (thesis 6.4,
+step 4).
+
+Work is data; who carries it (a Pykka actor, a thread, the simulator in line) is not this file's business.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeAlias, assert_never
+
+from msgspec import Struct
+
+from actors.machine import MachineHost
+from actors.protocol import Abandoned, Digest, PeerMessage, QueryResult, Results
+from raft_core import Entry, LogIndex, ServerId, Term
+
+ClientId: TypeAlias = int
+"""Number of a client of this cluster; given by the supervisor, never used twice."""
+
+
+class Expect(Struct, frozen=True, gc=False):
+    """A client waits for the entries `first_index`..`last_index`, provided they are still of `term` when applied."""
+
+    client_id: ClientId
+    batch_id: int
+    first_index: LogIndex
+    last_index: LogIndex
+    term: Term
+
+
+class Apply(Struct, frozen=True):
+    """Committed entries, the first at `first_index`."""
+
+    first_index: LogIndex
+    entries: tuple[Entry, ...]
+
+
+class Query(Struct, frozen=True, gc=False):
+    """Read from the state machine as it is now and answer the client."""
+
+    client_id: ClientId
+    batch_id: int
+    name: str
+    arguments: bytes
+
+
+class Fingerprint(Struct, frozen=True, gc=False):
+    """Tell a client the digest of the state as it is now."""
+
+    client_id: ClientId
+    batch_id: int
+
+
+class Abandon(Struct, frozen=True, gc=False):
+    """This server leads no more: tell everybody who waits that the outcome is unknown here."""
+
+
+Work: TypeAlias = Expect | Apply | Query | Fingerprint | Abandon
+
+
+class Replies(Protocol):
+    """Where answers go; a client that is gone is not an error."""
+
+    def reply(self, client_id: ClientId, message: PeerMessage) -> None:
+        """Send `message` to a client, without waiting."""
+
+
+class Applier:
+    """The state machine of one peer and the clients who wait for it."""
+
+    def __init__(
+        self, server_id: ServerId, machine: MachineHost, replies: Replies, applied: Callable[[LogIndex], None]
+    ) -> None:
+        self._server_id = server_id
+        self._machine = machine
+        self._replies = replies
+        self._applied = applied
+        self._waiting: deque[Expect] = deque()
+        self.applied_index: LogIndex = 0
+        """Index of the last entry applied (Figure 2, last_applied)."""
+
+    def work(self, items: Iterable[Work]) -> None:
+        """Do everything in `items`, in order."""
+        before = self.applied_index
+        for item in items:
+            match item:
+                case Apply():
+                    self._apply(item)
+                case Expect():
+                    self._waiting.append(item)
+                case Query(client_id=client_id, batch_id=batch_id):
+                    reply = self._machine.query(item.name, item.arguments)
+                    self._replies.reply(client_id, QueryResult(batch_id, reply))
+                case Fingerprint(client_id=client_id, batch_id=batch_id):
+                    self._replies.reply(client_id, self._fingerprint(batch_id))
+                case Abandon():
+                    self._abandon_all()
+                case _:
+                    assert_never(item)
+        if self.applied_index != before:
+            self._applied(self.applied_index)
+
+    def _apply(self, work: Apply) -> None:
+        replies = self._machine.apply_batch(work.first_index, work.entries)
+        self.applied_index = work.first_index + len(work.entries) - 1
+        while self._waiting and self._waiting[0].first_index <= self.applied_index:
+            self._answer(self._waiting[0], work, replies)
+            if self._waiting[0].last_index > self.applied_index:
+                return
+            self._waiting.popleft()
+
+    def _answer(self, expected: Expect, work: Apply, replies: list[bytes | None]) -> None:
+        """Answer the part of a batch that was just applied.  Another term at its place means another leader's entry:
+        then the batch never took effect here, and the client offers it again."""
+        first = max(expected.first_index, work.first_index)
+        last = min(expected.last_index, self.applied_index)
+        begin, end = first - work.first_index, last - work.first_index + 1
+        if work.entries[begin].term != expected.term:
+            self._replies.reply(expected.client_id, Abandoned(expected.batch_id))
+            return
+        answers = tuple([reply or b"" for reply in replies[begin:end]])
+        self._replies.reply(expected.client_id, Results(expected.batch_id, first - expected.first_index, answers))
+
+    def _abandon_all(self) -> None:
+        for expected in self._waiting:
+            self._replies.reply(expected.client_id, Abandoned(expected.batch_id))
+        self._waiting.clear()
+
+    def _fingerprint(self, batch_id: int) -> Digest:
+        machine = self._machine
+        return Digest(batch_id, self._server_id, self.applied_index, machine.state_digest(), machine.describe())

@@ -1,0 +1,328 @@
+"""The client: carries a `Session` over links, for any number of threads of one process.
+
+There is no thread between caller and peer: whoever waits for an answer reads the links itself and hands everybody's
+answers out; the others sleep until theirs is there or the reader's place is free.  Handing each answer from a reading
+thread to a waiting one would cost as much as a hop between processes.  Only when calls are under way that nobody waits
+for (`submit`, callbacks, `await`) a background thread takes the reader's place, and goes to sleep when they are done.
+
+A lock guards the session and the sending ends; it is held for moments, never while waiting and never while user code
+(callbacks) runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import Any, TypeVar
+
+from msgspec import MsgspecError
+
+from actors.calls import Call, SubmitOptions
+from actors.codec import MAX_COMMAND_BYTES
+from actors.errors import BadFrame, CallTimeout, ClusterClosed, NoQuorum, Overloaded, WrongArguments
+from actors.links import LinkClosed, LinkReader, LinkWriter
+from actors.protocol import Digest, Status, decode_peer_message, encode
+from actors.session import Answer, Session
+from raft_core import ServerId
+
+R = TypeVar("R")
+
+MAX_PENDING = 65_536
+"""Commands without an answer that one client may have; more are refused (`Overloaded`)."""
+_IDLE = 0.05
+
+
+class PeerEnds:
+    """A client's ends of its links with one incarnation of a peer."""
+
+    def __init__(self, writer: LinkWriter, consensus: LinkReader, applier: LinkReader) -> None:
+        self.writer = writer
+        self.readers = (consensus, applier)
+
+    def close(self) -> None:
+        """Close all three."""
+        self.writer.close()
+        for reader in self.readers:
+            reader.close()
+
+
+class Client:
+    """A client of a running cluster.  Any thread may use it."""
+
+    def __init__(self, *, timeout: float, health: Callable[[], str]) -> None:
+        """`timeout`: seconds a call waits unless it says otherwise.  `health`: who is down, in words, for errors."""
+        self._timeout = timeout
+        self._health = health
+        self._session = Session()
+        self._changed = threading.Condition()
+        self._has_reader = False
+        self._sleepers = 0
+        self._peers: dict[ServerId, PeerEnds] = {}
+        self._arrivals: deque[tuple[ServerId, PeerEnds]] = deque()
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
+        self._attendant: threading.Thread | None = None
+        self._attends = False
+        self._is_closed = False
+
+    # --- what users call (through a bound machine) --------------------------------------------------------------------
+
+    def submit_command(
+        self, name: str, arguments: bytes, decoder: Callable[[bytes], R], options: SubmitOptions
+    ) -> Call[R]:
+        """Send a command; it is applied exactly once, however often it has to be sent."""
+        if len(name) + len(arguments) + 64 > MAX_COMMAND_BYTES:
+            size = len(name) + len(arguments)
+            raise WrongArguments(f"{name} with its arguments takes {size} bytes; {MAX_COMMAND_BYTES} are the limit")
+        call: Call[R] = Call(decoder, self, options.timeout or self._timeout, name, safe_to_retry=True)
+        with self._changed:
+            self._refuse_if_closed()
+            if self._session.pending_commands >= MAX_PENDING:
+                raise Overloaded(
+                    f"{MAX_PENDING} commands of this client wait for their answers",
+                    why="commands are submitted faster than the cluster commits them",
+                    fix="wait for some results before submitting more",
+                )
+            self._session.submit(name, arguments, call)
+            self._send_if_due()
+        return call
+
+    def submit_query(
+        self, name: str, arguments: bytes, decoder: Callable[[bytes], R], options: SubmitOptions
+    ) -> Call[R]:
+        """Send a query."""
+        call: Call[R] = Call(decoder, self, options.timeout or self._timeout, name, safe_to_retry=True)
+        with self._changed:
+            self._refuse_if_closed()
+            self._session.query(name, arguments, options.consistency, call)
+            self._send_if_due()
+        return call
+
+    def inspect(self, server_id: ServerId, *, digest: bool, timeout: float) -> Status | Digest | None:
+        """How one peer is, or what state it has; None if it does not answer within `timeout` seconds."""
+        call: Call[Any] = Call(lambda _: None, self, timeout, f"inspect {server_id}", safe_to_retry=True)
+        answers: list[Status | Digest | None] = []
+
+        def told(answer: Status | Digest | None) -> None:
+            answers.append(answer)
+            call._resolve(b"answered")
+
+        with self._changed:
+            self._refuse_if_closed()
+            self._take_arrivals()
+            self._session.inspect(server_id, digest, told, monotonic())
+            self._send_if_due()
+        with contextlib.suppress(CallTimeout):
+            call.result()
+        return answers[0] if answers else None
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise ClusterClosed(
+                "the cluster is closed",
+                why="its `with` block has ended, or close() was called",
+                fix="make the call inside the `with` block",
+            )
+
+    # --- waiting (the `Waiter` of its calls) --------------------------------------------------------------------------
+
+    def wait(self, call: Call[Any], deadline: float | None) -> None:
+        """Return when `call` is done or `deadline` has passed; meanwhile read the links, if nobody else does."""
+        while not call.done():
+            now = monotonic()
+            if deadline is not None and now >= deadline:
+                self._give_up(call)
+                return
+            remaining = _IDLE * 20 if deadline is None else deadline - now
+            if self._become_reader(call, remaining):
+                try:
+                    self._read(remaining)
+                finally:
+                    self._step_back()
+
+    def attend(self, call: Call[Any]) -> None:
+        """Nobody waits for `call`: let the background thread read until everything is answered."""
+        with self._changed:
+            self._attends = True
+            if self._attendant is None and not self._is_closed:
+                self._attendant = threading.Thread(target=self._attend_calls, name="actorum-client", daemon=True)
+                self._attendant.start()
+            elif self._sleepers:
+                self._changed.notify_all()
+
+    def _attend_calls(self) -> None:
+        while True:
+            with self._changed:
+                while not self._is_closed and (self._has_reader or not (self._attends and self._session.has_work)):
+                    self._attends = self._attends and self._session.has_work
+                    self._sleep(None)
+                if self._is_closed:
+                    return
+                self._has_reader = True
+            try:
+                self._read(_IDLE)
+            finally:
+                self._step_back()
+
+    def _become_reader(self, call: Call[Any], seconds: float) -> bool:
+        with self._changed:
+            if call.done():
+                return False
+            self._send()
+            if self._has_reader:
+                self._sleep(seconds)
+                return False
+            self._has_reader = True
+            return True
+
+    def _sleep(self, seconds: float | None) -> None:
+        self._sleepers += 1
+        try:
+            self._changed.wait(seconds)
+        finally:
+            self._sleepers -= 1
+
+    def _step_back(self) -> None:
+        with self._changed:
+            self._has_reader = False
+            if self._sleepers:
+                self._changed.notify_all()
+
+    def _give_up(self, call: Call[Any]) -> None:
+        with self._changed:
+            withdrawn = not call.done() and self._session.give_up(call)
+        if withdrawn:
+            problem = self._health()
+            kind, why = (NoQuorum, problem) if problem else (CallTimeout, "no leader answered in time")
+            call._fail(kind(f"{call.label} was not accepted in time", why=why, fix="safe to retry: nothing changed"))
+
+    # --- links --------------------------------------------------------------------------------------------------------
+
+    def attach(self, server_id: ServerId, ends: Mapping[str, Connection]) -> None:
+        """Links with a new incarnation of a peer: its `requests`, `consensus` and `applier` ends."""
+        reader, applier = LinkReader(ends["consensus"]), LinkReader(ends["applier"])
+        self._arrivals.append((server_id, PeerEnds(LinkWriter(ends["requests"]), reader, applier)))
+        with self._changed:
+            self._take_arrivals()
+            self._send()
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._wake_writer, b"!")
+
+    def _take_arrivals(self) -> None:
+        while self._arrivals:
+            server_id, ends = self._arrivals.popleft()
+            self._detach(server_id)
+            self._peers[server_id] = ends
+            self._session.attached(server_id)
+            for reader in ends.readers:
+                self._selector.register(reader, selectors.EVENT_READ, (server_id, reader))
+
+    def _detach(self, server_id: ServerId) -> None:
+        ends = self._peers.pop(server_id, None)
+        if ends is None:
+            return
+        for reader in ends.readers:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(reader)
+        ends.close()
+        self._session.detached(server_id)
+
+    def _read(self, seconds: float) -> None:
+        """Wait for something to arrive, at most `seconds`, and deal with all of it.  One thread at a time is here."""
+        now = monotonic()
+        with self._changed:
+            until = self._session.next_tick(now)
+        ready = self._selector.select(max(0.0, min(seconds, until - now)))
+        arrived: list[tuple[ServerId, LinkReader, list[bytes] | None]] = []
+        for key, _ in ready:
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake_reader, 4096)
+                continue
+            server_id, reader = key.data
+            arrived.append((server_id, reader, _available(reader)))
+        answers: list[Answer] = []
+        with self._changed:
+            for server_id, reader, frames in arrived:
+                answers.extend(self._take(server_id, reader, frames))
+            self._send()
+        for call, reply in answers:
+            call._resolve(reply)
+        if answers and self._sleepers:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _take(self, server_id: ServerId, reader: LinkReader, frames: list[bytes] | None) -> list[Answer]:
+        ends = self._peers.get(server_id)
+        if ends is None or reader not in ends.readers:
+            return []
+        answers: list[Answer] = []
+        now = monotonic()
+        for frame in frames or ():
+            try:
+                message = decode_peer_message(frame)
+            except MsgspecError:
+                frames = None
+                break
+            answers.extend(self._session.received(server_id, message, now))
+        if frames is None:
+            self._detach(server_id)
+        return answers
+
+    def _send_if_due(self) -> None:
+        if self._session.is_due:
+            self._send()
+
+    def _send(self) -> None:
+        """Everything the session wants to say now.  A peer that cannot be reached loses its place at once."""
+        if self._is_closed:
+            return
+        for server_id, message in self._session.outgoing(monotonic()):
+            ends = self._peers.get(server_id)
+            if ends is not None and not ends.writer.put(encode(message)) and ends.writer.is_closed:
+                self._detach(server_id)
+        for ends in list(self._peers.values()):
+            if ends.writer.backlog:
+                ends.writer.flush()
+
+    def close(self) -> None:
+        """End it: calls under way fail with `ClusterClosed`; sent commands may still take effect."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            calls = self._session.close()
+            self._changed.notify_all()
+        self._wake()
+        for call in calls:
+            call._fail(ClusterClosed(f"the cluster was closed before {call.label} was answered"))
+        if self._attendant is not None and self._attendant is not threading.current_thread():
+            self._attendant.join()
+        with self._changed:
+            while self._has_reader:
+                self._changed.wait()
+            for server_id in list(self._peers):
+                self._detach(server_id)
+            self._selector.close()
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+
+
+def _available(reader: LinkReader) -> list[bytes] | None:
+    """What has arrived; None if the link is of no use any more."""
+    try:
+        return reader.get_available()
+    except (LinkClosed, BadFrame):
+        return None

@@ -1,0 +1,268 @@
+"""`Cluster`: a running cluster as its program sees it, and the way to start one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from actors.calls import Call, SubmitOptions
+from actors.client import Client
+from actors.codec import RUN_CODE, encode_code
+from actors.errors import NoQuorum, TimersTooShort, WrongArguments
+from actors.hosts import NO_MAIN_GUARD_EXIT, Host, ProcessHost, ThreadHost, is_being_started_as_a_peer
+from actors.peer import PeerConfig
+from actors.process import PeerSpec
+from actors.protocol import Digest, Status
+from actors.replicated import machine_reference
+from actors.storage.files import make_directory
+from actors.supervisor import PeerState, Supervisor
+from raft_core import ServerId, Settings
+
+if TYPE_CHECKING:
+    from actors.replicated import Replicated
+
+M = TypeVar("M", bound="Replicated")
+R = TypeVar("R")
+_POLL = 0.01
+START_TIMEOUT = 30.0
+"""Seconds within which all peers must have recovered from storage."""
+
+
+class Cluster:
+    """A running cluster.  Bound machines call it; administration is by its own methods.  Any thread may use it."""
+
+    def __init__(self, supervisor: Supervisor, client: Client, *, data: Path | None, timeout: float) -> None:
+        self._supervisor = supervisor
+        self._client = client
+        self._timeout = timeout
+        self.data = data
+        """Directory with one subdirectory per peer; None if nothing is kept."""
+
+    @property
+    def nodes(self) -> tuple[ServerId, ...]:
+        """Names of all peers."""
+        return tuple(self._supervisor.members())
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Who runs the peers."""
+        return self._supervisor
+
+    @property
+    def client(self) -> Client:
+        """This program's client."""
+        return self._client
+
+    def status(self, timeout: float = 1.0) -> dict[ServerId, Status | None]:
+        """How each peer is; None for one that does not answer within `timeout` seconds."""
+        answers: dict[ServerId, Status | None] = {}
+        for server_id, (state, _, _) in self._supervisor.members().items():
+            answer = None
+            if state is PeerState.UP:
+                answer = self._client.inspect(server_id, digest=False, timeout=timeout)
+            answers[server_id] = answer if isinstance(answer, Status) else None
+        return answers
+
+    def digests(self, timeout: float = 5.0) -> dict[ServerId, Digest | None]:
+        """Fingerprint of each peer's replicated state, with the index up to which it is applied."""
+        answers: dict[ServerId, Digest | None] = {}
+        for server_id in self.nodes:
+            answer = self._client.inspect(server_id, digest=True, timeout=timeout)
+            answers[server_id] = answer if isinstance(answer, Digest) else None
+        return answers
+
+    def leader(self, timeout: float | None = None) -> ServerId:
+        """Name of the leader; waits for one, at most `timeout` seconds, then raises `NoQuorum`."""
+        found: list[ServerId] = []
+
+        def look() -> bool:
+            statuses = [status for status in self.status().values() if status and status.role == "leader"]
+            found[:] = [max(statuses, key=lambda status: status.term).server_id] if statuses else []
+            return bool(found)
+
+        if not self._poll(look, self._timeout if timeout is None else timeout):
+            raise NoQuorum("no leader was elected in time", why=self._supervisor.health() or "elections go on")
+        return found[0]
+
+    def wait_until_equal(self, timeout: float = 10.0) -> dict[ServerId, Digest]:
+        """Wait until all peers have applied the same, and return their fingerprints; raises `NoQuorum` otherwise."""
+        latest: dict[ServerId, Digest | None] = {}
+
+        def look() -> bool:
+            latest.update(self.digests())
+            seen = {(d.applied_index, d.digest) for d in latest.values() if d is not None}
+            return len(seen) == 1 and None not in latest.values()
+
+        if not self._poll(look, timeout):
+            raise NoQuorum("the replicas did not become equal in time", why=f"{latest}")
+        return {server_id: digest for server_id, digest in latest.items() if digest is not None}
+
+    @staticmethod
+    def _poll(look: Callable[[], bool], timeout: float) -> bool:
+        deadline = monotonic() + timeout
+        while not look():
+            if monotonic() > deadline:
+                return False
+            sleep(_POLL)
+        return True
+
+    def kill(self, server_id: ServerId) -> None:
+        """Kill a peer (SIGKILL for a process); it stays down until `restart`."""
+        self._supervisor.kill(server_id)
+
+    def kill_leader(self) -> ServerId:
+        """Kill whoever leads; its name."""
+        leader = self.leader()
+        self.kill(leader)
+        return leader
+
+    def restart(self, server_id: ServerId) -> None:
+        """Start a peer again from its storage."""
+        self._supervisor.restart(server_id)
+
+    def submit(self, function: Callable[[Any], object], timeout: float | None = None) -> object:
+        """Replicate a function and apply it to the state (a *code command*, by dill): for trusted local clusters.
+
+        It gets the value of the machine's only field, or the machine if it has several; what it returns for a single
+        field becomes the field's new value.  It must be deterministic and capture nothing alive.
+        """
+        from msgspec import msgpack
+
+        from actors.replies import decode_reply
+
+        call: Call[object] = self._client.submit_command(
+            RUN_CODE,
+            encode_code(function),
+            lambda reply: decode_reply(reply, "code command", msgpack.decode),
+            SubmitOptions(timeout=timeout),
+        )
+        return call.result()
+
+
+class ClusterHandle:
+    """What a bound machine holds: the client's calls and the cluster behind them (see `bound.Handle`)."""
+
+    def __init__(self, client: Client, cluster: Cluster) -> None:
+        self.submit_command = client.submit_command
+        self.submit_query = client.submit_query
+        self.attend = client.attend
+        self.cluster = cluster
+
+
+def check_timers(settings: Settings) -> None:
+    """Refuse timers with which no leader could stay one (paper 5.6: broadcast time << election timeout)."""
+    if settings.heartbeat_interval * 2 > settings.election_timeout:
+        raise TimersTooShort(
+            f"heartbeats every {settings.heartbeat_interval} ms, elections after {settings.election_timeout} ms",
+            why="one late heartbeat would start an election; the paper asks for an order of magnitude (5.6)",
+            fix="Settings(election_timeout=300, heartbeat_interval=50)",
+        )
+
+
+@contextmanager
+def start_cluster(
+    machine: type[M],
+    *,
+    nodes: int = 3,
+    engine: Literal["processes", "threads", "sim"] = "processes",
+    runtime: Literal["actors"] = "actors",
+    data: str | Path | None = None,
+    storage: Literal["sqlite", "memory"] | None = None,
+    seed: int | None = None,
+    timeout: float = 10.0,
+    settings: Settings | None = None,
+    check_determinism: bool = False,
+) -> Iterator[M]:
+    """Start a cluster of `machine` and give a bound instance of it; stop the cluster at the end of the `with` block.
+
+    `data`: directory for the logs, kept afterwards; without it nothing is kept.  `storage`: "sqlite" (the default with
+    `data`) survives power loss, "memory" (the default without) survives the death of peers but not of this program.
+    """
+    if is_being_started_as_a_peer():
+        os._exit(NO_MAIN_GUARD_EXIT)
+    settings = settings or Settings()
+    check_timers(settings)
+    if nodes < 1:
+        raise WrongArguments(f"a cluster of {nodes} nodes cannot be", fix="nodes=3")
+    if engine == "sim":
+        from actors.sim import start_sim_cluster
+
+        with start_sim_cluster(machine, nodes=nodes, seed=seed or 0, timeout=timeout, settings=settings) as bound:
+            yield bound
+        return
+    with _directory(data, storage, engine) as (directory, synchronous):
+        specs = _specs(machine, nodes, settings, directory, synchronous, seed, check_determinism)
+        host: Host = ProcessHost() if engine == "processes" else ThreadHost()
+        with run_peers(specs, host, timeout=timeout, data=Path(data) if data else None) as cluster:
+            yield machine._bound(ClusterHandle(cluster.client, cluster))
+
+
+@contextmanager
+def run_peers(specs: list[PeerSpec], host: Host, *, timeout: float, data: Path | None) -> Iterator[Cluster]:
+    """Run peers and a client of theirs for as long as the `with` block lasts."""
+    supervisor = Supervisor(specs, host)
+    try:
+        supervisor.start(START_TIMEOUT)
+        client = Client(timeout=timeout, health=supervisor.health)
+        try:
+            supervisor.add_client(client)
+            yield Cluster(supervisor, client, data=data, timeout=timeout)
+        finally:
+            client.close()
+    finally:
+        supervisor.close()
+
+
+@contextmanager
+def _directory(
+    data: str | Path | None, storage: str | None, engine: str
+) -> Iterator[tuple[Path | None, Literal["full", "off"]]]:
+    """Where the logs go, and whether they must survive power loss.
+
+    Memory of a process dies with it, so for processes "memory" means a directory of their own that is removed with the
+    cluster and never waits for the disk: a killed peer still finds what it promised (thesis 3.8)."""
+    if data is not None:
+        directory = Path(data)
+        make_directory(directory)
+        yield directory, "off" if storage == "memory" else "full"
+    elif engine == "threads" and storage != "sqlite":
+        yield None, "off"
+    else:
+        directory = Path(tempfile.mkdtemp(prefix="actorum-"))
+        try:
+            yield directory, "full" if storage == "sqlite" else "off"
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _specs(
+    machine: type[Replicated],
+    nodes: int,
+    settings: Settings,
+    directory: Path | None,
+    synchronous: Literal["full", "off"],
+    seed: int | None,
+    check_determinism: bool,
+) -> list[PeerSpec]:
+    names = tuple(f"n{number}" for number in range(1, nodes + 1))
+    reference = machine_reference(machine)
+    return [
+        PeerSpec(
+            config=PeerConfig(
+                server_id=name, voters=names, settings=settings, seed=None if seed is None else seed * 1000 + number
+            ),
+            cluster_id=machine._machine_name,
+            machine=reference,
+            directory=None if directory is None else str(directory / name),
+            synchronous=synchronous,
+            allow_code=True,
+            check_determinism=check_determinism,
+        )
+        for number, name in enumerate(names, start=1)
+    ]

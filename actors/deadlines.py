@@ -1,0 +1,62 @@
+"""When something is due: the timers of paper 5.2 as plain numbers.
+
+There are no timer objects and no timer messages: a deadline is compared with the time at which the mailbox looks, so an
+expiry can never be stale, and one that is re-armed a thousand times costs a thousand assignments (paper 5.2, 9.3).
+Times are seconds of a monotonic clock that the caller reads; randomness comes from the generator given.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from raft_core import (
+    ElectionTimeout,
+    Event,
+    HeartbeatTimeout,
+    LeaderContactExpired,
+    ResetElectionTimer,
+    ResetHeartbeatTimer,
+    StopHeartbeatTimer,
+)
+
+NEVER = float("inf")
+
+
+class Deadlines:
+    """The three deadlines of a server."""
+
+    def __init__(self, randomness: Random) -> None:
+        self._random = randomness
+        self._election = NEVER
+        self._contact = NEVER
+        self._heartbeat = NEVER
+
+    def set(self, effect: ResetElectionTimer | ResetHeartbeatTimer | StopHeartbeatTimer, now: float) -> None:
+        """Carry out a timer effect at time `now`, in seconds."""
+        match effect:
+            case ResetElectionTimer(timeout=timeout, contact_timeout=contact_timeout):
+                self._election = now + timeout / 1000
+                self._contact = now + contact_timeout / 1000 if contact_timeout else NEVER
+            case ResetHeartbeatTimer(interval=interval):
+                self._heartbeat = now + interval / 1000
+            case StopHeartbeatTimer():
+                self._heartbeat = NEVER
+
+    @property
+    def next(self) -> float:
+        """The time at which something is due, in seconds; infinite if nothing ever is."""
+        return min(self._election, self._contact, self._heartbeat)
+
+    def due(self, now: float) -> list[Event]:
+        """The events that are due at `now`; each is given out once."""
+        events: list[Event] = []
+        if now >= self._heartbeat:
+            self._heartbeat = NEVER
+            events.append(HeartbeatTimeout())
+        if now >= self._contact:
+            self._contact = NEVER
+            events.append(LeaderContactExpired())
+        if now >= self._election:
+            self._election = NEVER
+            events.append(ElectionTimeout(self._random.getrandbits(32)))
+        return events

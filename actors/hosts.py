@@ -1,0 +1,136 @@
+"""Where peers live: in operating-system processes, or in threads of this one.
+
+A host starts a peer from its specification and gives back a `Hosted`: the supervisor's end of the control channel and a
+way to kill.  Everything else about a peer - links, packets, its end - is the same for both.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import msgpack
+from pykka import ActorRef
+
+from actors.control import ControlChannel, control_pair
+from actors.errors import ActorumError
+from actors.mailbox import Failed
+from actors.peer import PeerActor
+from actors.process import PeerSpec, open_storage, peer_main, report_end, start_peer
+from actors.storage.port import Storage
+from raft_core import ServerId
+
+NO_MAIN_GUARD_EXIT = 66
+"""Exit code of a process that was about to start a cluster while it was itself being started as a peer."""
+
+
+class Killed(Exception):
+    """The peer in a thread was killed; nothing it had in memory is used again."""
+
+
+class Hosted(Protocol):
+    """One incarnation of a peer."""
+
+    channel: ControlChannel
+
+    def kill(self) -> None:
+        """End it at once, without a chance to write or say anything."""
+
+    def join(self) -> int | None:
+        """Wait until it is gone; its exit code, if it has one."""
+
+
+class Host(Protocol):
+    """A place for peers."""
+
+    def launch(self, spec: PeerSpec) -> Hosted:
+        """Start a peer; `PeerReady` or `PeerEnded` will come over its channel."""
+
+
+class _Process:
+    def __init__(self, spec: PeerSpec) -> None:
+        ours, theirs = control_pair()
+        context = multiprocessing.get_context("spawn")
+        self.channel = ControlChannel(ours)
+        self._process = context.Process(
+            target=peer_main, args=(theirs, msgpack.encode(spec)), name=f"actorum-{spec.config.server_id}", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, signal.SIGKILL)
+
+    def join(self) -> int | None:
+        """Reap the process."""
+        self._process.join(10.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        code = self._process.exitcode
+        self._process.close()
+        return code
+
+
+class ProcessHost:
+    """Each peer in a process of its own, started afresh (`spawn`): no lock or descriptor is inherited by accident."""
+
+    def launch(self, spec: PeerSpec) -> Hosted:
+        """Start a process."""
+        return _Process(spec)
+
+
+class _Thread:
+    def __init__(self, spec: PeerSpec, storage: Callable[[], Storage]) -> None:
+        ours, theirs = control_pair()
+        self.channel = ControlChannel(ours)
+        self._theirs = ControlChannel(theirs)
+        self._actor: ActorRef[PeerActor] | None = None
+        try:
+            self._actor = start_peer(spec, storage(), self._theirs, self._ended)
+        except ActorumError as error:
+            self._ended(error)
+
+    def _ended(self, error: BaseException | None) -> None:
+        report_end(self._theirs, None if isinstance(error, Killed) else error)
+
+    def kill(self) -> None:
+        """Make the actor fail at its next turn."""
+        if self._actor is not None and self._actor.is_alive():
+            self._actor.tell(Failed(Killed()))
+
+    def join(self) -> int | None:
+        """The channel's end was the peer's end."""
+        return None
+
+
+class ThreadHost:
+    """All peers in threads of this process.  Memory storage outlives the peer that used it, as a disk would."""
+
+    def __init__(self) -> None:
+        self._memories: dict[ServerId, Storage] = {}
+
+    def launch(self, spec: PeerSpec) -> Hosted:
+        """Start an actor."""
+        return _Thread(spec, lambda: self._storage(spec))
+
+    def _storage(self, spec: PeerSpec) -> Storage:
+        if spec.directory is not None:
+            return open_storage(spec)
+        return self._memories.setdefault(spec.config.server_id, open_storage(spec))
+
+
+def is_being_started_as_a_peer() -> bool:
+    """Is this process importing the main program in order to become a peer?"""
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
+
+
+def pass_to(other: socket.socket, data: bytes, descriptors: tuple[int, ...]) -> None:
+    """Send `data` with copies of `descriptors` over a Unix socket."""
+    socket.send_fds(other, [data], descriptors)

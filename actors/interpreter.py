@@ -1,0 +1,208 @@
+"""The interpreter: carries out what the core asks for.  Ring 2, shared literally by every runtime and engine.
+
+`handle` takes a turn's events through `step_all` and carries out the effects by the order contract of
+`raft_core.effects`: persist effects go to the disk as one write; what must not overtake them is held until the disk
+confirms; AppendEntries and timers go at once.  A disk that answers at once and one that answers later are the same
+here: the turn goes on with `LogPersisted` either way.
+
+It knows neither threads nor actors nor clocks: whoever calls it gives the time, in seconds, and sees to it that only
+one caller is inside at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol, assert_never
+
+from actors.applier import Abandon, Apply, ClientId, Replies, Work
+from actors.deadlines import Deadlines
+from actors.protocol import ClientMessage
+from actors.requests import Requests
+from raft_core import (
+    AppendEntries,
+    AppendToLog,
+    ApplyCommitted,
+    Effect,
+    Event,
+    Ignored,
+    LogPersisted,
+    Message,
+    PersistEffect,
+    PersistTermAndVote,
+    ProposalAccepted,
+    ProposalRefused,
+    ReadReady,
+    ReadRefused,
+    ResetElectionTimer,
+    ResetHeartbeatTimer,
+    RoleChanged,
+    Send,
+    Server,
+    ServerId,
+    StopHeartbeatTimer,
+    step_all,
+)
+
+
+class Transport(Protocol):
+    """The way to the other servers.  A message may be lost."""
+
+    def send(self, to: ServerId, message: Message) -> None:
+        """Send without waiting."""
+
+
+class Disk(Protocol):
+    """The way to stable storage."""
+
+    def write(self, changes: Sequence[PersistEffect]) -> bool:
+        """Make `changes` durable in one transaction.  True: they are.  False: `Interpreter.written` will be called."""
+
+
+class Held(NamedTuple):
+    """A write that the disk has not confirmed, and what waits for it."""
+
+    persisted: LogPersisted | None
+    sends: list[Send]
+
+
+class Interpreter:
+    """One server and its ports."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        transport: Transport,
+        disk: Disk,
+        applier: Callable[[list[Work]], None],
+        replies: Replies,
+        deadlines: Deadlines,
+        boundary: Callable[[Effect], None] | None = None,
+    ) -> None:
+        """`boundary`, if given, is called before each effect is carried out: tests kill the peer there."""
+        self.server = server
+        self.role_changes: deque[RoleChanged] = deque(maxlen=256)
+        """The latest changes of role, term or leader, oldest first."""
+        self.ignored = 0
+        """Events that changed nothing."""
+        self._transport = transport
+        self._disk = disk
+        self._applier = applier
+        self._deadlines = deadlines
+        self._boundary = boundary
+        self._requests = Requests(replies)
+        self._held: deque[Held] = deque()
+        self._work: list[Work] = []
+        self._has_urgent_work = False
+
+    def start(self, now: float) -> None:
+        """Begin as a follower: wait for a leader or for the election timeout (paper 5.2)."""
+        self._deadlines.set(ResetElectionTimer(self.server.election_timeout), now)
+
+    def serve(
+        self,
+        now: float,
+        events: list[Event],
+        asked: Iterable[tuple[ClientId, ClientMessage]] = (),
+        written: int = 0,
+    ) -> None:
+        """One turn: the disk confirmed `written` writes, `events` happened, clients `asked`; then deadlines are looked
+        at, after what has arrived: a message that waited while this process was held up still counts as heard."""
+        if written:
+            events = self._confirmed(written) + events
+        if asked:
+            more, work = self._requests.events(asked)
+            events.extend(more)
+            self._give(*work)
+        self.handle(events, now)
+        if now >= self._deadlines.next:
+            self.handle(self._deadlines.due(now), now)
+
+    def handle(self, events: list[Event], now: float) -> None:
+        """Take `events` through the core and carry out what follows, until nothing more does."""
+        while events:
+            self.server, effects = step_all(self.server, events)
+            events = self._execute(effects, now)
+        if self._has_urgent_work:
+            work, self._work = self._work, []
+            self._has_urgent_work = False
+            self._applier(work)
+
+    def _execute(self, effects: Iterable[Effect], now: float) -> list[Event]:
+        persists: list[PersistEffect] = []
+        behind: list[Send] = []
+        for effect in effects:
+            if self._boundary is not None:
+                self._boundary(effect)
+            if isinstance(effect, Send):
+                if isinstance(effect.message, AppendEntries):
+                    self._transport.send(effect.to, effect.message)
+                elif persists:
+                    behind.append(effect)
+                elif self._held:
+                    self._held[-1].sends.append(effect)
+                else:
+                    self._transport.send(effect.to, effect.message)
+            elif isinstance(effect, AppendToLog | PersistTermAndVote):
+                persists.append(effect)
+            else:
+                self._carry_out(effect, now)
+        return self._persist(persists, behind) if persists else []
+
+    def _carry_out(self, effect: Effect, now: float) -> None:
+        match effect:
+            case ApplyCommitted():
+                self._give(Apply(effect.first_index, effect.entries))
+            case ResetElectionTimer() | ResetHeartbeatTimer() | StopHeartbeatTimer():
+                self._deadlines.set(effect, now)
+            case ProposalAccepted():
+                # Who waits for entries need not be known before they are applied: no need to wake the applier.
+                self._work.extend(self._requests.accepted(effect))
+            case ProposalRefused():
+                self._requests.refused(effect)
+            case ReadReady():
+                self._give(*self._requests.ready(effect))
+            case ReadRefused():
+                self._requests.reads_refused(effect)
+            case RoleChanged():
+                self._note_role(effect)
+            case Ignored():
+                self.ignored += 1
+            case Send() | AppendToLog() | PersistTermAndVote():
+                raise AssertionError("these are carried out by _execute")
+            case _:
+                assert_never(effect)
+
+    def _give(self, *work: Work) -> None:
+        """To the applier, with everything before it, at the end of the turn."""
+        self._work.extend(work)
+        self._has_urgent_work = self._has_urgent_work or bool(work)
+
+    def _note_role(self, effect: RoleChanged) -> None:
+        """Whoever leads no more cannot say what becomes of what it accepted (an unknown outcome is not a failure)."""
+        was_leader = bool(self.role_changes) and self.role_changes[-1].role == "leader"
+        self.role_changes.append(effect)
+        if was_leader:
+            self._give(Abandon())
+
+    def _persist(self, persists: list[PersistEffect], behind: list[Send]) -> list[Event]:
+        """One write for all persist effects of the turn; what stands behind them in the turn waits for it."""
+        last_write = next((effect for effect in reversed(persists) if isinstance(effect, AppendToLog)), None)
+        persisted: LogPersisted | None = None
+        if last_write is not None:
+            last_index = last_write.prev_log_index + len(last_write.entries)
+            persisted = LogPersisted(last_index, last_write.current_term)
+        self._held.append(Held(persisted, behind))
+        return self._confirmed(1) if self._disk.write(persists) else []
+
+    def _confirmed(self, count: int) -> list[Event]:
+        """The oldest `count` unconfirmed writes are durable: let go what waited for them."""
+        events: list[Event] = []
+        for _ in range(count):
+            held = self._held.popleft()
+            for send in held.sends:
+                self._transport.send(send.to, send.message)
+            if held.persisted is not None:
+                events.append(held.persisted)
+        return events

@@ -1,0 +1,290 @@
+"""The mailbox of a peer: everything that happens to it, one turn at a time.
+
+Pykka lets an actor type bring its own inbox (`put`, `get`, `empty`).  This one's `get` waits, in the actor's own thread,
+on all inbound links, on a wake-up descriptor for what other threads `put`, and on the next deadline, and returns all
+that is there as one `Turn`.  So there are no bridge threads and no hand-off, batches come for free, and a timer is
+compared with the clock when its turn comes instead of being queued.
+
+`DrainingInbox` is the inbox of the actors that may block (disk, state machine): it hands over everything that waits as
+one message, which is group commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+from collections import deque
+from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
+from pykka._envelope import Envelope
+
+from actors.applier import ClientId
+from actors.deadlines import NEVER, Deadlines
+from actors.errors import ActorumError, BadFrame
+from actors.links import LinkClosed, LinkReader, LinkWriter
+from raft_core import LogIndex, ServerId
+
+
+class Written(Struct, frozen=True):
+    """The disk confirmed the oldest `count` unconfirmed writes."""
+
+    count: int
+
+
+class AppliedUpTo(Struct, frozen=True):
+    """The state machine has applied everything up to `index`."""
+
+    index: LogIndex
+
+
+class Failed(Struct, frozen=True):
+    """A worker of this peer cannot go on, and so the peer must not."""
+
+    error: BaseException
+
+
+class PeerLinks(Struct, frozen=True):
+    """New links from and to another peer; they replace those of its earlier incarnation."""
+
+    server_id: ServerId
+    reader: LinkReader
+    writer: LinkWriter
+
+
+class ClientLinks(Struct, frozen=True):
+    """New links of a client: what it says, what consensus answers, what the applier answers."""
+
+    client_id: ClientId
+    reader: LinkReader
+    consensus_writer: LinkWriter
+    applier_writer: LinkWriter
+
+
+class ClientGone(Struct, frozen=True):
+    """A client closed its links."""
+
+    client_id: ClientId
+
+
+class Shutdown(Struct, frozen=True):
+    """Stop in good order."""
+
+
+Note: TypeAlias = Written | AppliedUpTo | Failed | PeerLinks | ClientLinks | ClientGone | Shutdown
+"""What other threads of the process tell a peer."""
+
+
+class Turn(NamedTuple):
+    """What happened since the last turn."""
+
+    now: float
+    """Seconds of the monotonic clock."""
+    notes: list[Note]
+    from_peers: list[tuple[ServerId, bytes]]
+    from_clients: list[tuple[ClientId, bytes]]
+
+
+class _Watched(Protocol):
+    def fileno(self) -> int: ...
+
+
+class Mailbox:
+    """Inbox of a `PeerActor`.  `put` is for any thread; everything else for the actor's own."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._selector = selectors.DefaultSelector()
+        self._notes: deque[Envelope[Any]] = deque()
+        self._others: deque[Envelope[Any]] = deque()
+        self._sleeping = False
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wake_ups)
+        self._flushing: set[LinkWriter] = set()
+        self._turn = Turn(0.0, [], [], [])
+        self.depth = 0
+        """Messages taken in the last turn."""
+        self.bad_frames: list[ActorumError] = []
+        """Why links were closed for what came over them; the latest few."""
+
+    # --- for any thread -----------------------------------------------------------------------------------------------
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        """Deposit a message.  What is deposited before `get` looks is seen by it; otherwise it is woken.
+
+        `AppliedUpTo` wakes nobody: nothing has to be done about it, so it is taken with whatever comes next.  A turn
+        for it alone would cost as much as one for a command.
+        """
+        self._notes.append(envelope)
+        if self._sleeping and not isinstance(envelope.message, AppliedUpTo):
+            with contextlib.suppress(OSError):
+                os.write(self._wake_writer, b"!")
+
+    def empty(self) -> bool:
+        """Nothing was `put` that has not been got."""
+        return not self._notes and not self._others
+
+    # --- for the actor's thread ---------------------------------------------------------------------------------------
+
+    def get(self) -> Envelope[Any]:
+        """Wait for something to happen, and return all of it: as a `Turn`, or as it came if it is Pykka's own."""
+        if self._others:
+            return self._others.popleft()
+        turn = self._turn = Turn(0.0, [], [], [])
+        self._sleeping = True
+        timeout = 0.0 if self._notes else self._until_next_deadline()
+        ready = self._selector.select(timeout)
+        self._sleeping = False
+        for key, _ in ready:
+            key.data()
+        self._take_notes(turn)
+        self.depth = len(turn.from_peers) + len(turn.from_clients) + len(turn.notes)
+        return Envelope(turn._replace(now=monotonic()))
+
+    def _until_next_deadline(self) -> float | None:
+        due = self._deadlines.next
+        return None if due == NEVER else max(0.0, due - monotonic())
+
+    def _take_notes(self, turn: Turn) -> None:
+        while self._notes:
+            envelope = self._notes.popleft()
+            if isinstance(envelope.message, Note):
+                turn.notes.append(envelope.message)
+            else:
+                self._others.append(envelope)
+
+    def _drain_wake_ups(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_reader, 4096)
+
+    def read_peer(self, server_id: ServerId, reader: LinkReader) -> None:
+        """From now on, messages of this peer come over `reader`."""
+
+        def accept(frames: list[bytes]) -> None:
+            self._turn.from_peers.extend([(server_id, frame) for frame in frames])
+
+        self._read(reader, accept, lambda: None)
+
+    def read_client(self, client_id: ClientId, reader: LinkReader) -> None:
+        """From now on, requests of this client come over `reader`."""
+
+        def accept(frames: list[bytes]) -> None:
+            self._turn.from_clients.extend([(client_id, frame) for frame in frames])
+
+        self._read(reader, accept, lambda: self._turn.notes.append(ClientGone(client_id)))
+
+    def _read(self, reader: LinkReader, accept: Callable[[list[bytes]], None], ended: Callable[[], None]) -> None:
+        def ready() -> None:
+            try:
+                accept(reader.get_available())
+            except (LinkClosed, BadFrame) as error:
+                if isinstance(error, BadFrame):
+                    self.refuse(error)
+                self.forget(reader)
+                ended()
+
+        self._selector.register(reader, selectors.EVENT_READ, ready)
+
+    def refuse(self, error: ActorumError) -> None:
+        """Note why something that came over a link was not taken."""
+        self.bad_frames = [*self.bad_frames[-15:], error]
+
+    def forget(self, reader: LinkReader) -> None:
+        """Read this link no more."""
+        if not reader.is_closed:
+            self._selector.unregister(reader)
+            reader.close()
+
+    def watch(self, source: _Watched | int, happened: Callable[[], Iterable[Note]]) -> None:
+        """When `source` is readable, `happened` says what that means."""
+        self._selector.register(source, selectors.EVENT_READ, lambda: self._turn.notes.extend(happened()))
+
+    def unwatch(self, source: _Watched | int) -> None:
+        """Look at `source` no more."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(source)
+
+    def flush(self, writer: LinkWriter) -> None:
+        """The pipe of `writer` was full: send the rest when it is not."""
+        if writer in self._flushing or writer.is_closed:
+            return
+        self._flushing.add(writer)
+        self._selector.register(writer, selectors.EVENT_WRITE, lambda: self._flush(writer))
+
+    def _flush(self, writer: LinkWriter) -> None:
+        descriptor = writer.fileno()
+        writer.flush()
+        if not writer.backlog:
+            self._flushing.discard(writer)
+            self._selector.unregister(descriptor)
+
+    def discard(self, writer: LinkWriter) -> None:
+        """Write to this link no more."""
+        if writer in self._flushing:
+            self._flushing.discard(writer)
+            self._selector.unregister(writer.fileno())
+        writer.close()
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, LinkReader | LinkWriter):
+                key.fileobj.close()
+        self._selector.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+
+class ReplyLink(Struct, frozen=True):
+    """The applier answers this client over `writer` from now on; None: the client is gone."""
+
+    client_id: ClientId
+    writer: LinkWriter | None
+
+
+class Batch(NamedTuple):
+    """Everything that waited in a `DrainingInbox`, in order."""
+
+    messages: list[Any]
+
+
+class DrainingInbox:
+    """Inbox of a worker: `get` returns all that waits, as one `Batch`.  Pykka's own messages come alone, and last."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Envelope[Any]] = SimpleQueue()
+        self._others: deque[Envelope[Any]] = deque()
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        """Deposit a message."""
+        self._queue.put(envelope)
+
+    def get(self) -> Envelope[Any]:
+        """Wait for a message; return it and all behind it."""
+        if self._others:
+            return self._others.popleft()
+        batch: list[Any] = []
+        envelope: Envelope[Any] | None = self._queue.get()
+        while envelope is not None:
+            if isinstance(envelope.message, list | ReplyLink):
+                batch.append(envelope.message)
+            else:
+                self._others.append(envelope)
+            envelope = self._next()
+        return Envelope(Batch(batch)) if batch else self._others.popleft()
+
+    def _next(self) -> Envelope[Any] | None:
+        try:
+            return self._queue.get_nowait()
+        except Empty:
+            return None
+
+    def empty(self) -> bool:
+        """Nothing was `put` that has not been got."""
+        return self._queue.empty() and not self._others

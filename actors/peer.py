@@ -1,0 +1,258 @@
+"""`PeerActor`: one Raft server as a Pykka actor.
+
+Its mailbox serializes inbound RPCs, deadlines, client requests, the disk's and the applier's confirmations, so the pure
+core needs no lock.  One turn is one complete transition: no message to self finishes what another began, and nothing
+waits inside a turn.  An exception ends the peer (fail-stop); whoever watches it starts a new one from storage, never
+with this one's memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from random import Random
+from time import monotonic
+from typing import Any
+
+from msgspec import MsgspecError, Struct
+from pykka import ActorDeadError, ActorRef, ActorRegistry, ThreadingActor
+
+from actors.applier import ClientId, Work
+from actors.codec import decode_message, encode_message
+from actors.deadlines import Deadlines
+from actors.errors import ActorumError, BadFrame
+from actors.interpreter import Disk, Interpreter
+from actors.links import LinkWriter
+from actors.machine import MachineHost
+from actors.mailbox import AppliedUpTo, ClientGone, ClientLinks, Failed, Mailbox, Note, PeerLinks, ReplyLink, Shutdown, Turn, Written
+from actors.metrics import Durations
+from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
+from actors.storage.port import Storage
+from actors.workers import ApplierActor, DiskBehindActor, InlineDisk, ReplyLinks, StorageActor
+from raft_core import Applied, Effect, Event, Message, PeerRestarted, Received, Server, ServerId, Settings, restore
+
+
+class PeerConfig(Struct, frozen=True, kw_only=True):
+    """What makes a peer, apart from its storage and its machine."""
+
+    server_id: ServerId
+    voters: tuple[ServerId, ...]
+    settings: Settings
+    seed: int | None = None
+    """Seed of the election time-outs' randomness; None: the operating system's."""
+
+
+class PeerTransport:
+    """The links to the other peers, used by the peer's own thread."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._writers: dict[ServerId, LinkWriter] = {}
+        self._last: tuple[Message | None, bytes] = (None, b"")
+        self._dropped_before = 0
+
+    def attach(self, server_id: ServerId, writer: LinkWriter) -> None:
+        """From now on, `server_id` is reached over `writer`."""
+        earlier = self._writers.pop(server_id, None)
+        if earlier is not None:
+            self._dropped_before += earlier.dropped
+            self._mailbox.discard(earlier)
+        self._writers[server_id] = writer
+
+    def send(self, to: ServerId, message: Message) -> None:
+        """Send, or drop: Raft asks again.  A message to several peers is encoded once."""
+        writer = self._writers.get(to)
+        if writer is None:
+            return
+        if self._last[0] is not message:
+            self._last = (message, encode_message(message))
+        writer.put(self._last[1])
+        if writer.backlog:
+            self._mailbox.flush(writer)
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were dropped because a link was full or its reader gone."""
+        return self._dropped_before + sum(writer.dropped for writer in self._writers.values())
+
+    def close(self) -> None:
+        """Close all links."""
+        for writer in self._writers.values():
+            self._mailbox.discard(writer)
+
+
+class PeerActor(ThreadingActor):
+    """A Raft server.  `stopped` is told once, in the actor's thread, when it ends: with its error or None."""
+
+    use_daemon_thread = True
+
+    def __init__(
+        self,
+        config: PeerConfig,
+        storage: Storage,
+        machine: MachineHost,
+        stopped: Callable[[BaseException | None], None],
+        boundary: Callable[[Effect], None] | None = None,
+    ) -> None:
+        randomness = Random(config.seed)
+        deadlines = Deadlines(randomness)
+        self.mailbox = Mailbox(deadlines)
+        super().__init__()
+        self._started = monotonic()
+        self._stopped = stopped
+        self._storage = storage
+        self._writes = Durations()
+        self._transport = PeerTransport(self.mailbox)
+        self._refusals = ReplyLinks()
+        self._applier = ApplierActor.start(self._tell_self, config.server_id, machine)
+        self._disk_actor: ActorRef[StorageActor] | None = None
+        self.interpreter = Interpreter(
+            _restored(config, storage, randomness),
+            transport=self._transport,
+            disk=self._disk(storage),
+            applier=self._tell_applier,
+            replies=self._refusals,
+            deadlines=deadlines,
+            boundary=boundary,
+        )
+
+    def launch(self) -> ActorRef[PeerActor]:
+        """Start the actor's loop, after what the caller had to do between making and starting it."""
+        ActorRegistry.register(self.actor_ref)
+        self._start_actor_loop()
+        return self.actor_ref
+
+    def _create_actor_inbox(self) -> Mailbox:  # type: ignore[override]
+        return self.mailbox
+
+    def _disk(self, storage: Storage) -> Disk:
+        if not storage.blocking:
+            return InlineDisk(storage)
+        self._disk_actor = StorageActor.start(self._tell_self, storage, self._writes)
+        return DiskBehindActor(self._disk_actor)
+
+    def _tell_self(self, note: Note) -> None:
+        with contextlib.suppress(ActorDeadError):
+            self.actor_ref.tell(note)
+
+    def _tell_applier(self, work: list[Work] | ReplyLink) -> None:
+        with contextlib.suppress(ActorDeadError):
+            self._applier.tell(work)
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """The first election timer starts with the actor."""
+        self.interpreter.start(monotonic())
+
+    def on_receive(self, message: Any) -> None:
+        """One `Turn`: everything that happened since the last one."""
+        assert isinstance(message, Turn)
+        events: list[Event] = []
+        written = 0
+        for note in message.notes:
+            match note:
+                case Written(count=count):
+                    written += count
+                case AppliedUpTo(index=index):
+                    events.append(Applied(index))
+                case Failed(error=error):
+                    raise error
+                case Shutdown():
+                    self.stop()
+                case PeerLinks():
+                    events.append(self._attach_peer(note))
+                case ClientLinks():
+                    self._attach_client(note)
+                case ClientGone(client_id=client_id):
+                    self._refusals.detach(client_id)
+                    self._tell_applier(ReplyLink(client_id, None))
+        events.extend(self._received(message))
+        self.interpreter.serve(message.now, events, self._asked(message), written)
+
+    def _received(self, turn: Turn) -> list[Event]:
+        events: list[Event] = []
+        for sender, frame in turn.from_peers:
+            try:
+                events.append(Received(sender, decode_message(frame)))
+            except BadFrame as error:
+                self.mailbox.refuse(error)
+        return events
+
+    def _asked(self, turn: Turn) -> list[tuple[ClientId, ClientMessage]]:
+        asked: list[tuple[ClientId, ClientMessage]] = []
+        for client_id, frame in turn.from_clients:
+            try:
+                message = decode_client_message(frame)
+            except MsgspecError as error:
+                self.mailbox.refuse(BadFrame(f"a frame of client {client_id} is no request", why=str(error)))
+                continue
+            if isinstance(message, InspectPeer) and not message.digest:
+                self._refusals.reply(client_id, self._status(message.batch_id))
+            else:
+                asked.append((client_id, message))
+        return asked
+
+    def _attach_peer(self, links: PeerLinks) -> Event:
+        self._transport.attach(links.server_id, links.writer)
+        self.mailbox.read_peer(links.server_id, links.reader)
+        return PeerRestarted(links.server_id)
+
+    def _attach_client(self, links: ClientLinks) -> None:
+        self._refusals.attach(links.client_id, links.consensus_writer)
+        self._tell_applier(ReplyLink(links.client_id, links.applier_writer))
+        self.mailbox.read_client(links.client_id, links.reader)
+
+    def _status(self, batch_id: int) -> Status:
+        server = self.interpreter.server
+        return Status(
+            batch_id=batch_id,
+            server_id=server.server_id,
+            role=server.role_name,
+            term=server.current_term,
+            leader_id=server.leader_id,
+            last_index=server.log.last_index,
+            written_index=server.persisted_index,
+            commit_index=server.commit_index,
+            applied_index=server.last_applied,
+            inbox_depth=self.mailbox.depth,
+            dropped_messages=self._transport.dropped,
+            fsync_p99=self._writes.percentile(0.99),
+            uptime=monotonic() - self._started,
+            process_id=os.getpid(),
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def on_stop(self) -> None:
+        """Stopped in good order."""
+        self._end(None)
+
+    def on_failure(self, exception_type: Any, exception_value: BaseException | None, traceback: Any) -> None:
+        """Fail-stop: whatever was in memory is gone; the storage is what remains."""
+        self._end(exception_value)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._applier.stop(block=error is None)
+        if self._disk_actor is not None:
+            self._disk_actor.stop(block=error is None)
+        self._transport.close()
+        self._refusals.close()
+        self.mailbox.close()
+        with contextlib.suppress(ActorumError):
+            self._storage.close()
+        self._stopped(error)
+
+
+def _restored(config: PeerConfig, storage: Storage, randomness: Random) -> Server:
+    stored = storage.load()
+    return restore(
+        config.server_id,
+        config.voters,
+        config.settings,
+        randomness=randomness.getrandbits(32),
+        current_term=stored.current_term,
+        voted_for=stored.voted_for,
+        entries=stored.entries,
+    )

@@ -1,0 +1,117 @@
+"""What clients and peers say to each other, and what the supervisor says to a peer.
+
+Every message is a tagged, array-like msgspec struct: its own wire format, strictly validated, never unpickled.  Commands
+and replies inside are opaque bytes here (see `codec` and `replies`).
+
+A client numbers its *batches*; a peer answers a batch by its number and never needs to look into a command.  What a
+peer says comes on two links, because a link has one writer: the consensus voice (`Refused`, `Status`) and the
+applier's voice (`Results`, `Abandoned`, `QueryResult`, `Digest`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.msgpack import Decoder, Encoder
+
+from raft_core.types import LogIndex, ServerId, Term
+
+Consistency: TypeAlias = Literal["linearizable", "stale"]
+"""How fresh a read must be: as of its invocation (ReadIndex, thesis 6.4), or whatever the asked peer has applied."""
+
+
+class SubmitCommands(Struct, frozen=True, array_like=True, tag=1, gc=False, forbid_unknown_fields=True):
+    """Client to peer: replicate these commands, in this order."""
+
+    batch_id: int
+    commands: tuple[bytes, ...]
+
+
+class SubmitQuery(Struct, frozen=True, array_like=True, tag=2, gc=False, forbid_unknown_fields=True):
+    """Client to peer: read from the state machine."""
+
+    batch_id: int
+    name: str
+    arguments: bytes
+    consistency: Consistency
+
+
+class InspectPeer(Struct, frozen=True, array_like=True, tag=3, gc=False, forbid_unknown_fields=True):
+    """Client to peer: describe yourself; with `digest`, after what is applied now, the state machine too."""
+
+    batch_id: int
+    digest: bool
+
+
+ClientMessage: TypeAlias = SubmitCommands | SubmitQuery | InspectPeer
+
+
+class Results(Struct, frozen=True, array_like=True, tag=11, gc=False, forbid_unknown_fields=True):
+    """Applier to client: replies to the commands of a batch from number `offset` on; each has been applied."""
+
+    batch_id: int
+    offset: int
+    replies: tuple[bytes, ...]
+
+
+class Abandoned(Struct, frozen=True, array_like=True, tag=12, gc=False, forbid_unknown_fields=True):
+    """Applier to client: this peer leads no more; the outcome of what is left of the batch is unknown here."""
+
+    batch_id: int
+
+
+class Refused(Struct, frozen=True, array_like=True, tag=13, gc=False, forbid_unknown_fields=True):
+    """Consensus to client: nothing of the batch was appended; ask `leader_id` instead, if given."""
+
+    batch_id: int
+    overloaded: bool
+    leader_id: ServerId | None
+
+
+class QueryResult(Struct, frozen=True, array_like=True, tag=14, gc=False, forbid_unknown_fields=True):
+    """Applier to client: the reply to a query."""
+
+    batch_id: int
+    reply: bytes
+
+
+class Status(Struct, frozen=True, array_like=True, tag=15, gc=False, forbid_unknown_fields=True):
+    """Consensus to client: where this peer stands.  Times are seconds; `fsync_p99` covers the last 1,024 writes."""
+
+    batch_id: int
+    server_id: ServerId
+    role: str
+    term: Term
+    leader_id: ServerId | None
+    last_index: LogIndex
+    written_index: LogIndex
+    commit_index: LogIndex
+    applied_index: LogIndex
+    inbox_depth: int
+    dropped_messages: int
+    fsync_p99: float
+    uptime: float
+    process_id: int
+
+
+class Digest(Struct, frozen=True, array_like=True, tag=16, gc=False, forbid_unknown_fields=True):
+    """Applier to client: a fingerprint of the replicated state at `applied_index`."""
+
+    batch_id: int
+    server_id: ServerId
+    applied_index: LogIndex
+    digest: str
+    machine: str
+
+
+PeerMessage: TypeAlias = Results | Abandoned | Refused | QueryResult | Status | Digest
+
+encode = Encoder().encode
+"""Any message of this module as a frame."""
+
+decode_client_message = Decoder(ClientMessage).decode
+"""A frame from a client; `msgspec.MsgspecError` on anything else."""
+
+decode_peer_message = Decoder(PeerMessage).decode
+"""A frame from a peer; `msgspec.MsgspecError` on anything else."""

@@ -1,0 +1,103 @@
+"""Client requests on their way into the core and back: who asked what.
+
+A turn's commands, of whatever clients, become one `Proposed` (one log write and one message per peer, thesis 10.2), a
+turn's reads one `ReadRequested`.  The core answers with numbers; here they become names again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+
+from actors.applier import ClientId, Expect, Fingerprint, Query, Replies, Work
+from actors.protocol import ClientMessage, Refused, SubmitCommands, SubmitQuery
+from raft_core import (
+    Event,
+    ProposalAccepted,
+    ProposalRefused,
+    Proposed,
+    ReadReady,
+    ReadRefused,
+    ReadRequested,
+    RefusalReason,
+    ServerId,
+)
+
+MAX_COMMANDS_PER_PROPOSAL = 4096
+
+
+class Requests:
+    """What clients asked of this peer and the core has not answered yet."""
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+        self._numbers = count(1)
+        self._proposals: dict[int, list[tuple[ClientId, SubmitCommands]]] = {}
+        self._reads: dict[int, Query] = {}
+
+    def events(self, asked: Iterable[tuple[ClientId, ClientMessage]]) -> tuple[list[Event], list[Work]]:
+        """The events for the core, and the work that needs no consensus (stale reads, fingerprints)."""
+        submissions: list[tuple[ClientId, SubmitCommands]] = []
+        reads: list[int] = []
+        work: list[Work] = []
+        for client_id, message in asked:
+            if isinstance(message, SubmitCommands):
+                submissions.append((client_id, message))
+            elif isinstance(message, SubmitQuery):
+                query = Query(client_id, message.batch_id, message.name, message.arguments)
+                if message.consistency == "stale":
+                    work.append(query)
+                else:
+                    number = next(self._numbers)
+                    self._reads[number] = query
+                    reads.append(number)
+            elif message.digest:
+                work.append(Fingerprint(client_id, message.batch_id))
+        events: list[Event] = list(self._proposed(submissions))
+        if reads:
+            events.append(ReadRequested(tuple(reads)))
+        return events, work
+
+    def _proposed(self, submissions: list[tuple[ClientId, SubmitCommands]]) -> Iterator[Proposed]:
+        parts: list[tuple[ClientId, SubmitCommands]] = []
+        commands: list[bytes] = []
+        for part in submissions:
+            if parts and len(commands) + len(part[1].commands) > MAX_COMMANDS_PER_PROPOSAL:
+                yield self._proposal(parts, commands)
+                parts, commands = [], []
+            parts.append(part)
+            commands.extend(part[1].commands)
+        if parts:
+            yield self._proposal(parts, commands)
+
+    def _proposal(self, parts: list[tuple[ClientId, SubmitCommands]], commands: list[bytes]) -> Proposed:
+        number = next(self._numbers)
+        self._proposals[number] = parts
+        return Proposed(number, tuple(commands))
+
+    def accepted(self, effect: ProposalAccepted) -> Iterator[Work]:
+        """Who waits for which entries."""
+        first_index = effect.first_index
+        for client_id, message in self._proposals.pop(effect.proposal_id):
+            last_index = first_index + len(message.commands) - 1
+            yield Expect(client_id, message.batch_id, first_index, last_index, effect.term)
+            first_index = last_index + 1
+
+    def refused(self, effect: ProposalRefused) -> None:
+        """Tell the clients of a proposal that nothing of it was appended."""
+        overloaded = effect.reason is RefusalReason.OVERLOADED
+        for client_id, message in self._proposals.pop(effect.proposal_id):
+            self._replies.reply(client_id, Refused(message.batch_id, overloaded, effect.leader_id))
+
+    def ready(self, effect: ReadReady) -> list[Work]:
+        """The queries that may be answered once what is committed has been applied."""
+        return [self._reads.pop(number) for number in effect.read_ids]
+
+    def reads_refused(self, effect: ReadRefused) -> None:
+        """Tell the readers whom to ask instead."""
+        for number in effect.read_ids:
+            query = self._reads.pop(number)
+            self._refuse_query(query, effect.leader_id)
+
+    def _refuse_query(self, query: Query, leader_id: ServerId | None) -> None:
+        self._replies.reply(query.client_id, Refused(query.batch_id, False, leader_id))

@@ -1,0 +1,366 @@
+"""A client's session with the cluster, as a machine without threads, links or clock (thesis 6.3, 6.4).
+
+What the user submits goes in, what peers answer goes in, the time goes in; frames for peers and answers for calls come
+out.  The rules of the file:
+
+* Commands are numbered once and keep their number however often they are sent, so the cluster can tell a retry from a
+  new command: exactly once, across leader changes.
+* A lost answer is *unknown*, never failed: the command is offered again, to whoever leads now.
+* While answers are under way, new commands gather into the next batch; with nothing under way they go at once.
+* Nobody is flooded: who refuses is asked again after a pause, who is silent is asked how it is before it is asked again.
+
+All times are seconds of one monotonic clock that the caller reads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from msgspec.msgpack import Decoder
+
+from actors.calls import Call
+from actors.codec import encode_command
+from actors.machine import OPEN_SESSION_COMMAND
+from actors.protocol import (
+    Abandoned,
+    ClientMessage,
+    Consistency,
+    Digest,
+    InspectPeer,
+    PeerMessage,
+    QueryResult,
+    Refused,
+    Results,
+    Status,
+    SubmitCommands,
+    SubmitQuery,
+)
+from actors.replies import decode_reply
+from raft_core import ServerId
+
+MAX_BATCH = 1024
+"""Commands in one batch at most."""
+MAX_BATCH_BYTES = 1 << 20
+GATHER = 64
+"""This many gathered commands go even while answers are under way."""
+REFUSED_PAUSE = 0.02
+"""Seconds before somebody is asked again after a refusal that named no leader."""
+SILENCE = 0.5
+"""Seconds without an answer after which all peers are asked how they are."""
+RESEND = 5.0
+"""Seconds after which an unanswered batch is sent again even to a leader that seems well."""
+
+Answer = tuple[Call[Any], bytes]
+"""A call, and the reply it is to be resolved with."""
+
+
+@dataclass(slots=True)
+class _Command:
+    name: str
+    arguments: bytes
+    call: Call[Any]
+    is_exposed: bool = False
+    """It was sent to somebody who never said what became of it."""
+
+
+@dataclass(slots=True)
+class _Query:
+    name: str
+    arguments: bytes
+    consistency: Consistency
+    call: Call[Any]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Sent to one peer and not (wholly) answered yet."""
+
+    server_id: ServerId
+    sent_at: float
+    sequences: list[int] = field(default_factory=list)
+    query: _Query | None = None
+    inspected: Callable[[Status | Digest | None], None] | None = None
+    opens_session: bool = False
+    answered: int = 0
+
+
+class Outgoing(NamedTuple):
+    """A message for a peer."""
+
+    server_id: ServerId
+    message: ClientMessage
+
+
+class Session:
+    """One client's conversation with the cluster."""
+
+    def __init__(self) -> None:
+        self.session_id = 0
+        """Number of the session in the cluster; 0 as long as it is not open."""
+        self.leader_id: ServerId | None = None
+        """Who is believed to lead."""
+        self._attached: list[ServerId] = []
+        self._commands: dict[int, _Command] = {}
+        self._unsent: deque[int] = deque()
+        self._queries: deque[_Query] = deque()
+        self._inspections: list[Outgoing] = []
+        self._batches: dict[int, _Batch] = {}
+        self._next_sequence = 1
+        self._next_batch_id = 1
+        self._is_opening = False
+        self._pause_until = 0.0
+        self._asked_around_at = 0.0
+        self._turn = 0
+
+    # --- what the user asks -------------------------------------------------------------------------------------------
+
+    def submit(self, name: str, arguments: bytes, call: Call[Any]) -> None:
+        """A command, to be applied exactly once."""
+        sequence = self._next_sequence
+        self._next_sequence += 1
+        self._commands[sequence] = _Command(name, arguments, call)
+        self._unsent.append(sequence)
+
+    def query(self, name: str, arguments: bytes, consistency: Consistency, call: Call[Any]) -> None:
+        """A query; it changes nothing and may be asked any number of times."""
+        self._queries.append(_Query(name, arguments, consistency, call))
+
+    def inspect(
+        self, server_id: ServerId, digest: bool, told: Callable[[Status | Digest | None], None], now: float
+    ) -> None:
+        """Ask one peer how it is; `told` gets None if it goes away before it answers."""
+        if server_id not in self._attached:
+            told(None)
+            return
+        batch_id = self._register(_Batch(server_id, now, inspected=told))
+        self._inspections.append(Outgoing(server_id, InspectPeer(batch_id, digest)))
+
+    def give_up(self, call: Call[Any]) -> bool:
+        """Withdraw a call of which nothing was accepted; False if it was sent and may still take effect."""
+        for sequence, command in self._commands.items():
+            if command.call is call:
+                if not call.safe_to_retry:
+                    return False
+                del self._commands[sequence]
+                self._unsent.remove(sequence)
+                return True
+        self._queries = deque(query for query in self._queries if query.call is not call)
+        return True
+
+    def close(self) -> list[Call[Any]]:
+        """No more answers will be taken: the calls that have none."""
+        calls = [command.call for command in self._commands.values()]
+        calls += [query.call for query in self._queries]
+        calls += [batch.query.call for batch in self._batches.values() if batch.query]
+        inspected = [batch.inspected for batch in self._batches.values() if batch.inspected]
+        self._commands.clear()
+        self._unsent.clear()
+        self._queries.clear()
+        self._batches.clear()
+        for told in inspected:
+            told(None)
+        return calls
+
+    @property
+    def in_flight(self) -> int:
+        """Commands and queries without an answer."""
+        return len(self._commands) + len(self._queries) + sum(1 for b in self._batches.values() if b.query)
+
+    @property
+    def pending_commands(self) -> int:
+        """Commands without an answer."""
+        return len(self._commands)
+
+    @property
+    def is_due(self) -> bool:
+        """Should `outgoing` be asked now, rather than after the next answer?"""
+        return not self._batches or len(self._unsent) >= GATHER or bool(self._queries) or bool(self._inspections)
+
+    @property
+    def has_work(self) -> bool:
+        """Is anything waiting to be sent or answered?"""
+        return bool(self._commands or self._batches or self._queries or self._inspections)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def attached(self, server_id: ServerId) -> None:
+        """Links to a peer are there."""
+        if server_id in self._attached:
+            self.detached(server_id)
+        self._attached.append(server_id)
+
+    def detached(self, server_id: ServerId) -> None:
+        """The links to a peer are gone: what it was asked is offered to another."""
+        if server_id in self._attached:
+            self._attached.remove(server_id)
+        self._forget_leader(server_id)
+        self._take_back([batch_id for batch_id, batch in self._batches.items() if batch.server_id == server_id])
+
+    def received(self, server_id: ServerId, message: PeerMessage, now: float) -> list[Answer]:
+        """A peer said something; the calls that are answered by it."""
+        batch = self._batches.get(message.batch_id)
+        if batch is None:
+            return []
+        match message:
+            case Results():
+                return self._results(batch, message)
+            case QueryResult(reply=reply):
+                del self._batches[message.batch_id]
+                return [(batch.query.call, reply)] if batch.query else []
+            case Refused():
+                self._refused(server_id, message, now)
+            case Abandoned():
+                self._forget_leader(server_id)
+                self._take_back([message.batch_id])
+            case Status() | Digest():
+                del self._batches[message.batch_id]
+                if batch.inspected is not None:
+                    batch.inspected(message)
+                if isinstance(message, Status):
+                    self._heard_of(message)
+        return []
+
+    def _results(self, batch: _Batch, message: Results) -> list[Answer]:
+        self.leader_id = batch.server_id
+        batch.answered += len(message.replies)
+        if batch.opens_session:
+            del self._batches[message.batch_id]
+            self._is_opening = False
+            self.session_id = decode_reply(message.replies[0], "open a session", _decode_int)
+            return []
+        answers: list[Answer] = []
+        for sequence, reply in zip(batch.sequences[message.offset :], message.replies, strict=False):
+            command = self._commands.pop(sequence, None)
+            if command is not None:
+                answers.append((command.call, reply))
+        if batch.answered >= len(batch.sequences):
+            del self._batches[message.batch_id]
+        return answers
+
+    def _refused(self, server_id: ServerId, message: Refused, now: float) -> None:
+        self._take_back([message.batch_id], refused=True)
+        if message.overloaded:
+            self._pause_until = now + REFUSED_PAUSE
+        elif message.leader_id in self._attached and message.leader_id != server_id:
+            self.leader_id = message.leader_id
+        else:
+            self._forget_leader(server_id)
+            self._pause_until = now + REFUSED_PAUSE
+
+    def _heard_of(self, status: Status) -> None:
+        """Another leader than the one we wait for: the old one's answers will not come."""
+        if status.role == "leader" and status.server_id != self.leader_id:
+            self.leader_id = status.server_id
+            self._take_back([i for i, b in self._batches.items() if b.server_id != status.server_id and not b.inspected])
+
+    def _forget_leader(self, server_id: ServerId) -> None:
+        if self.leader_id == server_id:
+            self.leader_id = None
+
+    def _take_back(self, batch_ids: Iterable[int], *, refused: bool = False) -> None:
+        """What these batches asked has to be asked again; the order of commands is kept.  Unless they were `refused`,
+        their outcome is unknown from now on until an answer comes."""
+        again: list[int] = []
+        for batch_id in batch_ids:
+            batch = self._batches.pop(batch_id)
+            again.extend(self._unanswered(batch, refused))
+            if batch.query is not None:
+                self._queries.append(batch.query)
+            if batch.inspected is not None:
+                batch.inspected(None)
+            if batch.opens_session:
+                self._is_opening = False
+        if again:
+            self._unsent = deque(sorted({*again, *self._unsent}))
+
+    def _unanswered(self, batch: _Batch, refused: bool) -> Iterator[int]:
+        for sequence in batch.sequences:
+            command = self._commands.get(sequence)
+            if command is not None:
+                command.is_exposed = command.is_exposed or not refused
+                command.call.safe_to_retry = not command.is_exposed
+                yield sequence
+
+    # --- what is to be said -------------------------------------------------------------------------------------------
+
+    def next_tick(self, now: float) -> float:
+        """Time at which `outgoing` should be asked again even if nothing happens."""
+        if self._pause_until > now and (self._unsent or self._queries):
+            return self._pause_until
+        return now + SILENCE / 2
+
+    def outgoing(self, now: float) -> list[Outgoing]:
+        """Everything that should be sent now."""
+        if self._batches:
+            self._look_for_silence(now)
+        messages, self._inspections = self._inspections, []
+        target = self._target()
+        if target is None or now < self._pause_until:
+            return messages
+        if self._unsent:
+            if self.session_id:
+                messages.extend(self._batches_for(target, now))
+            elif not self._is_opening:
+                self._is_opening = True
+                batch_id = self._register(_Batch(target, now, opens_session=True))
+                messages.append(Outgoing(target, SubmitCommands(batch_id, (OPEN_SESSION_COMMAND,))))
+        while self._queries:
+            query = self._queries.popleft()
+            batch_id = self._register(_Batch(target, now, query=query))
+            message = SubmitQuery(batch_id, query.name, query.arguments, query.consistency)
+            messages.append(Outgoing(target, message))
+        return messages
+
+    def _target(self) -> ServerId | None:
+        if self.leader_id in self._attached:
+            return self.leader_id
+        if not self._attached:
+            return None
+        self._turn += 1
+        return self._attached[self._turn % len(self._attached)]
+
+    def _batches_for(self, target: ServerId, now: float) -> list[Outgoing]:
+        lowest_pending = next(iter(self._commands))
+        messages: list[Outgoing] = []
+        while self._unsent:
+            sequences: list[int] = []
+            commands: list[bytes] = []
+            size = 0
+            while self._unsent and len(commands) < MAX_BATCH and size < MAX_BATCH_BYTES:
+                sequence = self._unsent.popleft()
+                command = self._commands[sequence]
+                encoded = encode_command(
+                    self.session_id, sequence, lowest_pending, command.name, command.arguments
+                )
+                command.call.safe_to_retry = False
+                size += len(encoded)
+                sequences.append(sequence)
+                commands.append(encoded)
+            batch_id = self._register(_Batch(target, now, sequences))
+            messages.append(Outgoing(target, SubmitCommands(batch_id, tuple(commands))))
+        return messages
+
+    def _register(self, batch: _Batch) -> int:
+        batch_id = self._next_batch_id
+        self._next_batch_id += 1
+        self._batches[batch_id] = batch
+        return batch_id
+
+    def _look_for_silence(self, now: float) -> None:
+        """No answer for long: ask everybody how they are; for very long: send again (the cluster tells repeats apart)."""
+        oldest = next((batch for batch in self._batches.values() if batch.inspected is None), None)
+        if oldest is None or now - oldest.sent_at < SILENCE or now - self._asked_around_at < SILENCE:
+            return
+        self._asked_around_at = now
+        late = [i for i, b in self._batches.items() if now - b.sent_at > RESEND and not b.inspected]
+        if late:
+            self._forget_leader(oldest.server_id)
+            self._take_back(late)
+        for server_id in self._attached:
+            self.inspect(server_id, False, lambda _: None, now)
+
+
+_decode_int = Decoder(int).decode

@@ -1,0 +1,337 @@
+"""The supervisor: starts peers, watches them, restarts what died, and gives every incarnation fresh links.
+
+One thread owns everything here; other threads ask it by putting functions in its queue.  A link belongs to one
+incarnation of both its ends: when a peer starts, it gets new links to every running peer and every client, and they get
+theirs to it.  The old ones die with the old incarnation, whatever a kill left in them.
+
+A peer that dies unasked is started again, after a pause that doubles with every death in a row.  A peer that was killed
+on request stays down until it is started on request.  A peer that cannot use its storage stays down with its reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Protocol, TypeVar
+
+from actors.control import AttachClient, AttachPeer, PeerEnded, PeerReady, StopPeer
+from actors.errors import ActorumError, ClusterClosed, NoMainGuard, NoSuchNode, PeerFailed, error_from_json
+from actors.hosts import NO_MAIN_GUARD_EXIT, Host, Hosted
+from actors.links import link_pair
+from actors.process import PeerSpec
+from actors.storage.port import CorruptStorage, StorageInUse, UnknownFormat, WrongCluster
+from raft_core import ServerId
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.1
+"""Seconds before a peer that died is started again; doubled with each death in a row."""
+LONGEST_PAUSE = 5.0
+HEALTHY_AFTER = 10.0
+"""Seconds of life after which a death counts as the first again."""
+_FINAL = (CorruptStorage, WrongCluster, StorageInUse, UnknownFormat)
+
+
+class PeerState(StrEnum):
+    """What the supervisor knows of a peer."""
+
+    STARTING = "starting"
+    UP = "up"
+    DOWN = "down"
+    FAILED = "failed"
+
+
+class LinkTaker(Protocol):
+    """Somebody who gets links to peers: a client of this process, or of another one."""
+
+    def attach(self, server_id: ServerId, ends: Mapping[str, Connection]) -> None:
+        """Take the client's ends of new links with a peer."""
+
+
+@dataclass
+class Member:
+    """A peer, across its incarnations."""
+
+    spec: PeerSpec
+    state: PeerState = PeerState.DOWN
+    since: float = field(default_factory=monotonic)
+    hosted: Hosted | None = None
+    process_id: int = 0
+    wanted: bool = True
+    deaths_in_a_row: int = 0
+    restart_at: float | None = None
+    error: ActorumError | None = None
+
+
+class Supervisor:
+    """Runs the peers of one cluster.  Its methods may be called from any thread."""
+
+    def __init__(self, specs: list[PeerSpec], host: Host) -> None:
+        self._host = host
+        self._members = {spec.config.server_id: Member(spec) for spec in specs}
+        self._clients: dict[int, LinkTaker] = {}
+        self._next_client_id = 1
+        self._asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = os.pipe()
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
+        self._waiting: list[tuple[Callable[[], bool], Future[None]]] = []
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="actorum-supervisor", daemon=True)
+        self._thread.start()
+
+    # --- for any thread -----------------------------------------------------------------------------------------------
+
+    def start(self, timeout: float) -> None:
+        """Start all peers and wait until each has recovered; raises the first peer's error if one cannot."""
+        self._ask(lambda: self._each(self._launch))
+        try:
+            self._until(lambda: all(m.state in (PeerState.UP, PeerState.FAILED) for m in self._members.values()), timeout)
+        except TimeoutError:
+            raise PeerFailed(f"not all peers were ready within {timeout} s", why=self.health()) from None
+        for member in self._members.values():
+            if member.error is not None:
+                raise member.error
+
+    def kill(self, server_id: ServerId) -> None:
+        """Kill a peer (SIGKILL for a process) and leave it down; returns when it is gone."""
+        self._ask(lambda: self._kill(self._member(server_id)))
+        self._until(lambda: self._members[server_id].hosted is None, 30.0)
+
+    def restart(self, server_id: ServerId, timeout: float = 30.0) -> None:
+        """Start a peer from its storage (stopping it first if it runs); returns when it has recovered."""
+        self._ask(lambda: self._stop(self._member(server_id)))
+        self._until(lambda: self._members[server_id].hosted is None, timeout)
+        self._ask(lambda: self._launch(self._member(server_id)))
+        member = self._members[server_id]
+        self._until(lambda: member.state in (PeerState.UP, PeerState.FAILED), timeout)
+        if member.error is not None:
+            raise member.error
+
+    def add_client(self, client: LinkTaker) -> int:
+        """Give a client links to all running peers, now and whenever one starts; its number."""
+        return self._ask(lambda: self._add_client(client))
+
+    def remove_client(self, client_id: int) -> None:
+        """This client needs no links any more."""
+        self._ask(lambda: self._clients.pop(client_id, None))
+
+    def members(self) -> dict[ServerId, tuple[PeerState, float, int]]:
+        """State, seconds since it changed, and process id (0 if down) of each peer."""
+        now = monotonic()
+        return {name: (m.state, now - m.since, m.process_id) for name, m in self._members.items()}
+
+    def health(self) -> str:
+        """Who is down and since when, in words; empty if enough peers are up to serve."""
+        down = [(n, s, since) for n, (s, since, _) in self.members().items() if s is not PeerState.UP]
+        if 2 * len(down) < len(self._members):
+            return ""
+        who = ", ".join(f"{name} is {state} since {since:.1f} s" for name, state, since in down)
+        return f"{who}; {len(self._members) // 2 + 1} of {len(self._members)} peers are needed"
+
+    def close(self) -> None:
+        """Stop all peers in good order (kill who does not stop in time) and end."""
+        if self._is_closed:
+            return
+        self._ask(lambda: self._each(self._stop))
+        with contextlib.suppress(TimeoutError):
+            self._until(self._all_gone, 10.0)
+        self._ask(lambda: self._each(self._kill))
+        self._until(self._all_gone, 30.0)
+        self._is_closed = True
+        self._wake()
+        self._thread.join()
+        self._selector.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+    def _each(self, function: Callable[[Member], None]) -> None:
+        for member in self._members.values():
+            function(member)
+
+    def _all_gone(self) -> bool:
+        return all(member.hosted is None for member in self._members.values())
+
+    def _ask(self, function: Callable[[], T]) -> T:
+        """Have the supervisor's thread call `function`, and wait for its result."""
+        if self._is_closed:
+            raise ClusterClosed("the cluster is closed")
+        answer: Future[T] = Future()
+
+        def carry_out() -> None:
+            try:
+                answer.set_result(function())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        self._asked.put(carry_out)
+        self._wake()
+        return answer.result()
+
+    def _until(self, condition: Callable[[], bool], timeout: float) -> None:
+        """Wait until `condition` holds; it is looked at in the supervisor's thread, after everything that happens."""
+        answer: Future[None] = Future()
+        self._ask(lambda: self._waiting.append((condition, answer)))
+        answer.result(timeout)
+
+    def _wake(self) -> None:
+        os.write(self._wake_writer, b"!")
+
+    def _member(self, server_id: ServerId) -> Member:
+        if server_id not in self._members:
+            raise NoSuchNode(f"there is no node {server_id}", why=f"the nodes are {', '.join(self._members)}")
+        return self._members[server_id]
+
+    # --- the supervisor's thread --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._is_closed:
+            for key, _ in self._selector.select(self._until_restart()):
+                if key.data is None:
+                    os.read(self._wake_reader, 4096)
+                else:
+                    self._hear(key.data)
+            with contextlib.suppress(Empty):
+                while True:
+                    self._asked.get_nowait()()
+            self._restart_due()
+            self._waiting = [waiting for waiting in self._waiting if not _settle(*waiting)]
+
+    def _until_restart(self) -> float | None:
+        due = [member.restart_at for member in self._members.values() if member.restart_at is not None]
+        return max(0.0, min(due) - monotonic()) if due else None
+
+    def _restart_due(self) -> None:
+        for member in self._members.values():
+            if member.restart_at is not None and member.restart_at <= monotonic():
+                self._launch(member)
+
+    def _launch(self, member: Member) -> None:
+        member.restart_at, member.error, member.wanted = None, None, True
+        self._set_state(member, PeerState.STARTING)
+        member.hosted = self._host.launch(member.spec)
+        self._selector.register(member.hosted.channel, selectors.EVENT_READ, member)
+
+    @staticmethod
+    def _set_state(member: Member, state: PeerState) -> None:
+        member.state, member.since = state, monotonic()
+
+    def _stop(self, member: Member) -> None:
+        member.wanted, member.restart_at = False, None
+        if member.hosted is not None:
+            member.hosted.channel.send(StopPeer())
+
+    def _kill(self, member: Member) -> None:
+        member.wanted, member.restart_at = False, None
+        if member.hosted is not None:
+            member.hosted.kill()
+
+    def _hear(self, member: Member) -> None:
+        """Something on a peer's control channel; its end is the peer's end."""
+        if member.hosted is None:
+            return
+        received = member.hosted.channel.receive()
+        if received is None:
+            self._gone(member)
+            return
+        match received[0]:
+            case PeerReady(process_id=process_id):
+                member.process_id = process_id
+                self._set_state(member, PeerState.UP)
+                self._connect(member)
+            case PeerEnded(error=error) if error:
+                member.error = error_from_json(error)
+            case _:
+                pass
+
+    def _gone(self, member: Member) -> None:
+        hosted, member.hosted = member.hosted, None
+        assert hosted is not None
+        self._selector.unregister(hosted.channel)
+        hosted.channel.close()
+        exit_code = hosted.join()
+        member.process_id = 0
+        if member.state is PeerState.STARTING:
+            member.error = member.error or _start_error(member, exit_code)
+            member.wanted = False
+        if not member.wanted or isinstance(member.error, _FINAL):
+            self._set_state(member, PeerState.FAILED if member.error else PeerState.DOWN)
+            return
+        lived = monotonic() - member.since
+        member.deaths_in_a_row = 1 if lived > HEALTHY_AFTER else member.deaths_in_a_row + 1
+        self._set_state(member, PeerState.DOWN)
+        pause = min(FIRST_PAUSE * 2 ** (member.deaths_in_a_row - 1), LONGEST_PAUSE)
+        member.restart_at = monotonic() + pause
+
+    # --- links --------------------------------------------------------------------------------------------------------
+
+    def _connect(self, member: Member) -> None:
+        for other in self._members.values():
+            if other is not member and other.state is PeerState.UP:
+                _link_peers(member, other)
+        for client_id, client in self._clients.items():
+            _link_client(member, client_id, client)
+
+    def _add_client(self, client: LinkTaker) -> int:
+        client_id = self._next_client_id
+        self._next_client_id += 1
+        self._clients[client_id] = client
+        for member in self._members.values():
+            if member.state is PeerState.UP:
+                _link_client(member, client_id, client)
+        return client_id
+
+
+def _link_peers(one: Member, other: Member) -> None:
+    """Two directed links, one each way."""
+    assert one.hosted is not None
+    assert other.hosted is not None
+    from_one, to_other = link_pair()
+    from_other, to_one = link_pair()
+    one_id, other_id = one.spec.config.server_id, other.spec.config.server_id
+    one.hosted.channel.send(AttachPeer(other_id), (from_other.fileno(), to_other.fileno()))
+    other.hosted.channel.send(AttachPeer(one_id), (from_one.fileno(), to_one.fileno()))
+    for end in (from_one, to_other, from_other, to_one):
+        end.close()
+
+
+def _link_client(member: Member, client_id: int, client: LinkTaker) -> None:
+    """Three directed links: requests in, and one out for each of the peer's two voices."""
+    assert member.hosted is not None
+    requests_in, requests_out = link_pair()
+    consensus_in, consensus_out = link_pair()
+    applier_in, applier_out = link_pair()
+    peer_ends = (requests_in, consensus_out, applier_out)
+    member.hosted.channel.send(AttachClient(client_id), tuple(end.fileno() for end in peer_ends))
+    for end in peer_ends:
+        end.close()
+    ends = {"requests": requests_out, "consensus": consensus_in, "applier": applier_in}
+    client.attach(member.spec.config.server_id, ends)
+
+
+def _settle(condition: Callable[[], bool], answer: Future[None]) -> bool:
+    if not answer.done() and condition():
+        answer.set_result(None)
+    return answer.done()
+
+
+def _start_error(member: Member, exit_code: int | None) -> ActorumError:
+    if exit_code == NO_MAIN_GUARD_EXIT:
+        return NoMainGuard(
+            "the program starts its cluster without `if __name__ == \"__main__\":`",
+            why="each peer is a new process that imports the program, and would start a cluster of its own",
+            fix='put the code that starts the cluster under `if __name__ == "__main__":`',
+        )
+    return PeerFailed(
+        f"{member.spec.config.server_id} ended while it was starting (exit code {exit_code})",
+        why="see what it printed to standard error",
+    )

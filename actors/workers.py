@@ -1,0 +1,168 @@
+"""The two actors beside consensus: the disk's and the state machine's.
+
+Only what may block has an actor of its own.  Durability and application are events of the core already, so moving them
+to another thread changes nothing in the protocol: a disk that hangs or a command that takes a minute delays answers,
+not heartbeats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Callable, Sequence
+from time import monotonic, perf_counter
+from typing import Any
+
+from pykka import ActorDeadError, ActorRef, ThreadingActor
+
+from actors.applier import Applier, ClientId, Work
+from actors.links import LinkWriter
+from actors.machine import MachineHost
+from actors.mailbox import AppliedUpTo, Batch, DrainingInbox, Failed, Note, ReplyLink, Written
+from actors.metrics import Durations
+from actors.protocol import PeerMessage, encode
+from actors.storage.port import Storage
+from raft_core import LogIndex, PersistEffect, ServerId
+
+Tell = Callable[[Note], None]
+
+
+class _Worker(ThreadingActor):
+    """An actor that takes everything waiting at once and whose failure is its peer's failure."""
+
+    use_daemon_thread = True
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__()
+        self._tell = tell
+
+    @staticmethod
+    def _create_actor_inbox() -> DrainingInbox:
+        return DrainingInbox()
+
+    def on_failure(self, exception_type: Any, exception_value: BaseException | None, traceback: Any) -> None:
+        """Fail-stop: tell the peer, which stops."""
+        self._tell(Failed(exception_value or RuntimeError("unknown")))
+
+
+class StorageActor(_Worker):
+    """Writes to disk.  Writes that arrive during a write become the next one together (group commit)."""
+
+    def __init__(self, tell: Tell, storage: Storage, durations: Durations) -> None:
+        super().__init__(tell)
+        self._storage = storage
+        self._durations = durations
+
+    def on_receive(self, message: Any) -> None:
+        """A `Batch` of writes."""
+        assert isinstance(message, Batch)
+        changes = [change for write in message.messages for change in write]
+        began = perf_counter()
+        self._storage.write(changes)
+        self._durations.add(perf_counter() - began)
+        self._tell(Written(len(message.messages)))
+
+
+class ReplyLinks:
+    """The links on which one thread answers clients."""
+
+    def __init__(self) -> None:
+        self._writers: dict[ClientId, LinkWriter] = {}
+
+    def attach(self, client_id: ClientId, writer: LinkWriter) -> None:
+        """Answer this client here, from now on."""
+        self._writers[client_id] = writer
+
+    def detach(self, client_id: ClientId) -> None:
+        """This client is gone."""
+        writer = self._writers.pop(client_id, None)
+        if writer is not None:
+            writer.close()
+
+    def reply(self, client_id: ClientId, message: PeerMessage) -> None:
+        """Send, or drop what a client that is gone or does not read would not get; clients ask again."""
+        writer = self._writers.get(client_id)
+        if writer is not None:
+            writer.put(encode(message))
+
+    def with_backlog(self) -> list[LinkWriter]:
+        """The links whose pipe is full."""
+        return [writer for writer in self._writers.values() if writer.backlog]
+
+    def close(self) -> None:
+        """Close all."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+
+class ApplierActor(_Worker):
+    """Applies committed entries and answers clients."""
+
+    def __init__(self, tell: Tell, server_id: ServerId, machine: MachineHost) -> None:
+        super().__init__(tell)
+        self._links = ReplyLinks()
+        self._applier = Applier(server_id, machine, self._links, self._applied)
+
+    def _applied(self, index: LogIndex) -> None:
+        self._tell(AppliedUpTo(index))
+
+    def on_receive(self, message: Any) -> None:
+        """A `Batch` of work and of client links, in order."""
+        assert isinstance(message, Batch)
+        work: list[Work] = []
+        for item in message.messages:
+            if isinstance(item, ReplyLink):
+                self._attach(item)
+            else:
+                work.extend(item)
+        self._applier.work(work)
+        self._flush()
+
+    def _attach(self, link: ReplyLink) -> None:
+        if link.writer is None:
+            self._links.detach(link.client_id)
+        else:
+            self._links.attach(link.client_id, link.writer)
+
+    def _flush(self) -> None:
+        """Wait a little for readers whose pipe is full; they read whenever somebody waits for an answer."""
+        deadline = monotonic() + 1.0
+        while (full := self._links.with_backlog()) and monotonic() < deadline:
+            wait_until_writable(full, 0.05)
+            for writer in full:
+                writer.flush()
+
+    def on_stop(self) -> None:
+        """Give the links back."""
+        self._links.close()
+
+
+def wait_until_writable(writers: Sequence[LinkWriter], timeout: float) -> None:
+    """Wait until one of `writers` takes more, at most `timeout` seconds."""
+    select.select([], writers, [], timeout)
+
+
+class InlineDisk:
+    """A storage that answers at once and never waits for a disk: no actor needed."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def write(self, changes: Sequence[PersistEffect]) -> bool:
+        """Written when this returns."""
+        self._storage.write(changes)
+        return True
+
+
+class DiskBehindActor:
+    """A storage that may wait for a disk, behind its actor."""
+
+    def __init__(self, actor: ActorRef[StorageActor]) -> None:
+        self._actor = actor
+
+    def write(self, changes: Sequence[PersistEffect]) -> bool:
+        """Handed over; `Written` follows.  If the actor is gone, its `Failed` is on the way instead."""
+        with contextlib.suppress(ActorDeadError):
+            self._actor.tell(list(changes))
+        return False
