@@ -210,11 +210,15 @@ class Client:
     def attach(self, server_id: ServerId, ends: Mapping[str, Connection]) -> None:
         """Links with a new incarnation of a peer: its `requests`, `consensus` and `applier` ends."""
         reader, applier = LinkReader(ends["consensus"]), LinkReader(ends["applier"])
-        self._arrivals.append((server_id, PeerEnds(LinkWriter(ends["requests"]), reader, applier)))
+        arrival = PeerEnds(LinkWriter(ends["requests"]), reader, applier)
         with self._changed:
+            if self._is_closed:  # a peer may come back while the cluster is being closed
+                arrival.close()
+                return
+            self._arrivals.append((server_id, arrival))
             self._take_arrivals()
             self._send()
-        self._wake()
+            self._wake()
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):
@@ -242,9 +246,7 @@ class Client:
     def _read(self, seconds: float) -> None:
         """Wait for something to arrive, at most `seconds`, and deal with all of it.  One thread at a time is here."""
         now = monotonic()
-        with self._changed:
-            until = self._session.next_tick(now)
-        ready = self._selector.select(max(0.0, min(seconds, until - now)))
+        ready = self._selector.select(max(0.0, min(seconds, self._session.next_tick(now) - now)))
         arrived: list[tuple[ServerId, LinkReader, list[bytes] | None]] = []
         for key, _ in ready:
             if key.data is None:
@@ -257,6 +259,9 @@ class Client:
         with self._changed:
             for server_id, reader, frames in arrived:
                 answers.extend(self._take(server_id, reader, frames))
+            self._flush()
+            if not ready:
+                self._session.look_for_silence(monotonic())
             self._send()
         for call, reply in answers:
             call._resolve(reply)
@@ -287,12 +292,15 @@ class Client:
 
     def _send(self) -> None:
         """Everything the session wants to say now.  A peer that cannot be reached loses its place at once."""
-        if self._is_closed:
+        if self._is_closed or not self._session.has_unsent:
             return
         for server_id, message in self._session.outgoing(monotonic()):
             ends = self._peers.get(server_id)
             if ends is not None and not ends.writer.put(encode(message)) and ends.writer.is_closed:
                 self._detach(server_id)
+
+    def _flush(self) -> None:
+        """Requests that a full pipe did not take yet."""
         for ends in list(self._peers.values()):
             if ends.writer.backlog:
                 ends.writer.flush()

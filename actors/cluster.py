@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from actors.calls import Call, SubmitOptions
 from actors.client import Client
-from actors.codec import RUN_CODE, encode_code
+from actors.codec import RUN_CODE, code_tag, encode_code
 from actors.errors import NoQuorum, TimersTooShort, WrongArguments
 from actors.hosts import NO_MAIN_GUARD_EXIT, Host, ProcessHost, ThreadHost, is_being_started_as_a_peer
 from actors.peer import PeerConfig
 from actors.process import PeerSpec
 from actors.protocol import Digest, Status
 from actors.replicated import machine_reference
-from actors.storage.files import make_directory
+from actors.storage.record import note_started, open_record
 from actors.supervisor import PeerState, Supervisor
 from raft_core import ServerId, Settings
 
@@ -177,12 +177,15 @@ def start_cluster(
     seed: int | None = None,
     timeout: float = 10.0,
     settings: Settings | None = None,
+    allow_code: bool | None = None,
     check_determinism: bool = False,
 ) -> Iterator[M]:
     """Start a cluster of `machine` and give a bound instance of it; stop the cluster at the end of the `with` block.
 
     `data`: directory for the logs, kept afterwards; without it nothing is kept.  `storage`: "sqlite" (the default with
     `data`) survives power loss, "memory" (the default without) survives the death of peers but not of this program.
+    `allow_code`: take code commands (`cluster.submit`); by default only without `data`, for code in a log binds the
+    data to the version of Python that wrote it.  `check_determinism`: apply everything twice and compare (slow).
     """
     if is_being_started_as_a_peer():
         os._exit(NO_MAIN_GUARD_EXIT)
@@ -197,7 +200,8 @@ def start_cluster(
             yield bound
         return
     with _directory(data, storage, engine) as (directory, synchronous):
-        specs = _specs(machine, nodes, settings, directory, synchronous, seed, check_determinism)
+        takes_code = data is None if allow_code is None else allow_code
+        specs = _specs(machine, nodes, settings, directory, synchronous, seed, takes_code, check_determinism)
         host: Host = ProcessHost() if engine == "processes" else ThreadHost()
         with run_peers(specs, host, timeout=timeout, data=Path(data) if data else None) as cluster:
             yield machine._bound(ClusterHandle(cluster.client, cluster))
@@ -209,6 +213,8 @@ def run_peers(specs: list[PeerSpec], host: Host, *, timeout: float, data: Path |
     supervisor = Supervisor(specs, host)
     try:
         supervisor.start(START_TIMEOUT)
+        for directory in {Path(spec.directory).parent for spec in specs if spec.directory is not None}:
+            note_started(directory)
         client = Client(timeout=timeout, health=supervisor.health)
         try:
             supervisor.add_client(client)
@@ -228,9 +234,7 @@ def _directory(
     Memory of a process dies with it, so for processes "memory" means a directory of their own that is removed with the
     cluster and never waits for the disk: a killed peer still finds what it promised (thesis 3.8)."""
     if data is not None:
-        directory = Path(data)
-        make_directory(directory)
-        yield directory, "off" if storage == "memory" else "full"
+        yield Path(data), "off" if storage == "memory" else "full"
     elif engine == "threads" and storage != "sqlite":
         yield None, "off"
     else:
@@ -247,21 +251,27 @@ def _specs(
     settings: Settings,
     directory: Path | None,
     synchronous: Literal["full", "off"],
-    seed: int | None,
-    check_determinism: bool,
+    seed: int | None = None,
+    allow_code: bool = False,
+    check_determinism: bool = False,
 ) -> list[PeerSpec]:
+    """One specification for each peer; the data directory is made, or found to be that of this very cluster."""
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
     reference = machine_reference(machine)
+    cluster_id = "in memory"
+    if directory is not None:
+        tag = code_tag() if allow_code else ""
+        cluster_id = open_record(directory, machine._machine_name, names, tag).cluster_id
     return [
         PeerSpec(
             config=PeerConfig(
                 server_id=name, voters=names, settings=settings, seed=None if seed is None else seed * 1000 + number
             ),
-            cluster_id=machine._machine_name,
+            cluster_id=cluster_id,
             machine=reference,
             directory=None if directory is None else str(directory / name),
             synchronous=synchronous,
-            allow_code=True,
+            allow_code=allow_code,
             check_determinism=check_determinism,
         )
         for number, name in enumerate(names, start=1)

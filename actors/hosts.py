@@ -24,6 +24,9 @@ from actors.process import PeerSpec, open_storage, peer_main, report_end, start_
 from actors.storage.port import Storage
 from raft_core import ServerId
 
+PeerMain = Callable[[socket.socket, bytes], None]
+"""Entry point of a peer's process: its end of the control channel and its encoded `PeerSpec`."""
+
 NO_MAIN_GUARD_EXIT = 66
 """Exit code of a process that was about to start a cluster while it was itself being started as a peer."""
 
@@ -52,12 +55,12 @@ class Host(Protocol):
 
 
 class _Process:
-    def __init__(self, spec: PeerSpec) -> None:
+    def __init__(self, spec: PeerSpec, main: PeerMain) -> None:
         ours, theirs = control_pair()
         context = multiprocessing.get_context("spawn")
         self.channel = ControlChannel(ours)
         self._process = context.Process(
-            target=peer_main, args=(theirs, msgpack.encode(spec)), name=f"actorum-{spec.config.server_id}", daemon=True
+            target=main, args=(theirs, msgpack.encode(spec)), name=f"actorum-{spec.config.server_id}", daemon=True
         )
         self._process.start()
         theirs.close()
@@ -81,9 +84,13 @@ class _Process:
 class ProcessHost:
     """Each peer in a process of its own, started afresh (`spawn`): no lock or descriptor is inherited by accident."""
 
+    def __init__(self, main: PeerMain = peer_main) -> None:
+        """`main`: what the new process runs; importable, for it goes there by name."""
+        self._main = main
+
     def launch(self, spec: PeerSpec) -> Hosted:
         """Start a process."""
-        return _Process(spec)
+        return _Process(spec, self._main)
 
 
 class _Thread:

@@ -101,6 +101,8 @@ class Mailbox:
         self._selector = selectors.DefaultSelector()
         self._notes: deque[Envelope[Any]] = deque()
         self._others: deque[Envelope[Any]] = deque()
+        self._applied: AppliedUpTo | None = None
+        self._told: AppliedUpTo | None = None
         self._sleeping = False
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
@@ -121,13 +123,16 @@ class Mailbox:
         `AppliedUpTo` wakes nobody: nothing has to be done about it, so it is taken with whatever comes next.  A turn
         for it alone would cost as much as one for a command.
         """
+        if isinstance(envelope.message, AppliedUpTo):
+            self._applied = envelope.message
+            return
         self._notes.append(envelope)
-        if self._sleeping and not isinstance(envelope.message, AppliedUpTo):
+        if self._sleeping:
             with contextlib.suppress(OSError):
                 os.write(self._wake_writer, b"!")
 
     def empty(self) -> bool:
-        """Nothing was `put` that has not been got."""
+        """Nothing was `put` that has to be got."""
         return not self._notes and not self._others
 
     # --- for the actor's thread ---------------------------------------------------------------------------------------
@@ -152,6 +157,10 @@ class Mailbox:
         return None if due == NEVER else max(0.0, due - monotonic())
 
     def _take_notes(self, turn: Turn) -> None:
+        applied = self._applied
+        if applied is not None and applied is not self._told:
+            self._told = applied
+            turn.notes.append(applied)
         while self._notes:
             envelope = self._notes.popleft()
             if isinstance(envelope.message, Note):

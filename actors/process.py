@@ -25,10 +25,11 @@ from actors.machine import MachineHost
 from actors.mailbox import ClientLinks, Failed, Note, PeerLinks, Shutdown
 from actors.peer import PeerActor, PeerConfig
 from actors.replicated import load_machine
-from actors.storage.files import make_directory
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
+from actors.storage.record import refuse_lost_log
 from actors.storage.sqlite import SqliteStorage
+from raft_core import Effect
 
 SWITCH_INTERVAL = 0.001
 """Seconds a busy thread keeps the interpreter lock while consensus waits for it: a busy state machine must not delay
@@ -58,24 +59,27 @@ def open_storage(spec: PeerSpec) -> Storage:
     """The storage that `spec` asks for."""
     if spec.directory is None:
         return MemoryStorage()
-    directory = Path(spec.directory)
-    make_directory(directory)
+    database = Path(spec.directory) / "raft.sqlite3"
+    refuse_lost_log(database)
     return SqliteStorage(
-        directory / "raft.sqlite3",
-        cluster_id=spec.cluster_id,
-        server_id=spec.config.server_id,
-        synchronous=spec.synchronous,
+        database, cluster_id=spec.cluster_id, server_id=spec.config.server_id, synchronous=spec.synchronous
     )
 
 
 def start_peer(
-    spec: PeerSpec, storage: Storage, channel: ControlChannel, stopped: Callable[[BaseException | None], None]
+    spec: PeerSpec,
+    storage: Storage,
+    channel: ControlChannel,
+    stopped: Callable[[BaseException | None], None],
+    boundary: Callable[[Effect], None] | None = None,
 ) -> ActorRef[PeerActor]:
-    """Start the actor of a peer in this process and let it listen to its control channel."""
+    """Start the actor of a peer in this process and let it listen to its control channel.
+
+    `boundary`: see `Interpreter`."""
     machine = MachineHost(
         load_machine(spec.machine)(), allow_code=spec.allow_code, check_determinism=spec.check_determinism
     )
-    actor = PeerActor(spec.config, storage, machine, stopped)
+    actor = PeerActor(spec.config, storage, machine, stopped, boundary)
     actor.mailbox.watch(channel, lambda: _notes_from(channel))
     reference = actor.launch()
     channel.send(PeerReady(os.getpid(), actor.interpreter.server.log.last_index))
@@ -114,7 +118,9 @@ def report_end(channel: ControlChannel, error: BaseException | None) -> None:
     channel.close()
 
 
-def peer_main(end: socket.socket, encoded_spec: bytes) -> None:
+def peer_main(
+    end: socket.socket, encoded_spec: bytes, boundary: Callable[[Effect], None] | None = None
+) -> None:
     """Entry point of a peer's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -122,7 +128,7 @@ def peer_main(end: socket.socket, encoded_spec: bytes) -> None:
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
     try:
         spec = msgpack.decode(encoded_spec, type=PeerSpec)
-        start_peer(spec, open_storage(spec), channel, ended.put)
+        start_peer(spec, open_storage(spec), channel, ended.put, boundary)
         error = ended.get()
     except Exception as failure:
         error = failure

@@ -142,6 +142,8 @@ class ClusterStarter(Generic[M]):
         seed: int | None = None,
         timeout: float = 10.0,
         settings: Settings | None = None,
+        allow_code: bool | None = None,
+        check_determinism: bool = False,
     ) -> AbstractContextManager[M]:
         """Start `nodes` replicas; use it in `with`, which gives a bound instance and stops the cluster at the end."""
         from actors.cluster import start_cluster  # not before it is needed: a machine alone needs no cluster
@@ -156,6 +158,8 @@ class ClusterStarter(Generic[M]):
             seed=seed,
             timeout=timeout,
             settings=settings,
+            allow_code=allow_code,
+            check_determinism=check_determinism,
         )
 
 

@@ -38,7 +38,7 @@ from actors.protocol import (
     SubmitCommands,
     SubmitQuery,
 )
-from actors.replies import decode_reply
+from actors.replies import SUCCESS, RefusalKind, decode_refusal, decode_reply
 from raft_core import ServerId
 
 MAX_BATCH = 1024
@@ -180,6 +180,11 @@ class Session:
         return not self._batches or len(self._unsent) >= GATHER or bool(self._queries) or bool(self._inspections)
 
     @property
+    def has_unsent(self) -> bool:
+        """Is anything waiting to be sent?"""
+        return bool(self._unsent or self._queries or self._inspections)
+
+    @property
     def has_work(self) -> bool:
         """Is anything waiting to be sent or answered?"""
         return bool(self._commands or self._batches or self._queries or self._inspections)
@@ -236,9 +241,17 @@ class Session:
             command = self._commands.pop(sequence, None)
             if command is not None:
                 answers.append((command.call, reply))
+                if not reply.startswith(SUCCESS):
+                    self._look_for_expiry(reply)
         if batch.answered >= len(batch.sequences):
             del self._batches[message.batch_id]
         return answers
+
+    def _look_for_expiry(self, reply: bytes) -> None:
+        """The cluster forgot this session: what was under way ends with that error, what comes next gets a new one."""
+        refusal = decode_refusal(reply)
+        if refusal is not None and refusal.kind is RefusalKind.SESSION_EXPIRED:
+            self.session_id = 0
 
     def _refused(self, server_id: ServerId, message: Refused, now: float) -> None:
         self._take_back([message.batch_id], refused=True)
@@ -294,8 +307,6 @@ class Session:
 
     def outgoing(self, now: float) -> list[Outgoing]:
         """Everything that should be sent now."""
-        if self._batches:
-            self._look_for_silence(now)
         messages, self._inspections = self._inspections, []
         target = self._target()
         if target is None or now < self._pause_until:
@@ -349,7 +360,7 @@ class Session:
         self._batches[batch_id] = batch
         return batch_id
 
-    def _look_for_silence(self, now: float) -> None:
+    def look_for_silence(self, now: float) -> None:
         """No answer for long: ask everybody how they are; for very long: send again (the cluster tells repeats apart)."""
         oldest = next((batch for batch in self._batches.values() if batch.inspected is None), None)
         if oldest is None or now - oldest.sent_at < SILENCE or now - self._asked_around_at < SILENCE:

@@ -173,14 +173,16 @@ class StorageConformance(_Suite):
     @given(st.data())
     def test_any_history_leaves_what_the_model_has(self, data: st.DataObject) -> None:
         storage, expected = self.make_storage(), Stored()
-        for _ in range(data.draw(st.integers(1, 12), label="writes")):
-            changes = data.draw(_changes(len(expected.entries)), label="changes")
-            storage.write(changes)
-            expected = after(expected, changes)
-            if data.draw(st.booleans(), label="reopen"):
-                storage = self.reopen(storage)
-            assert storage.load() == expected
-        storage.close()
+        try:
+            for _ in range(data.draw(st.integers(1, 12), label="writes")):
+                changes = data.draw(_changes(len(expected.entries)), label="changes")
+                storage.write(changes)
+                expected = after(expected, changes)
+                if data.draw(st.booleans(), label="reopen"):
+                    storage = self.reopen(storage)
+                assert storage.load() == expected
+        finally:
+            storage.close()
 
 
 class FailureConformance(_Suite):

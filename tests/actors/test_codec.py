@@ -236,7 +236,8 @@ def test_code_of_another_runtime_is_refused_before_it_is_unpickled(tmp_path: Any
     with pytest.raises(WrongVersion, match=r"Python 3\.1, dill 0"):
         decode_code(msgspec.msgpack.encode(["Python 3.1, dill 0", bomb]), code_tag())
     assert not trace.exists()
-    decode_code(msgspec.msgpack.encode([code_tag(), bomb]), code_tag())
+    opened: Any = decode_code(msgspec.msgpack.encode([code_tag(), bomb]), code_tag())
+    opened.close()
     assert trace.exists(), "the trace must be able to appear, or its absence proves nothing"
 
 

@@ -52,6 +52,9 @@ class OneReplica:
     def submit_query(self, name: str, arguments: bytes, decoder: Any, options: SubmitOptions) -> Call[Any]:
         return self._answered(self.host.query(name, arguments), decoder, options)
 
+    def attend(self, call: Call[Any]) -> None:
+        assert call.done(), "this cluster answers at once"
+
     def _answered(self, reply: bytes, decoder: Any, options: SubmitOptions) -> Call[Any]:
         self.options.append(options)
         call = Call(decoder, EventWaiter(), options.timeout)

@@ -14,9 +14,9 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import count
 from random import Random
-from typing import Any
 
 from actors.applier import Applier, Apply, ClientId, Work
 from actors.calls import Call, EventWaiter
@@ -26,6 +26,7 @@ from actors.machine import MachineHost
 from actors.machines.counter import Counter
 from actors.protocol import ClientMessage, InspectPeer, PeerMessage, Results, Status
 from actors.session import Session
+from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from raft_core import Applied, Effect, Event, Message, PeerRestarted, PersistEffect, Received, ServerId, Settings, restore
 from tests.chaos.witness import Witness, WitnessedStorage
@@ -42,12 +43,15 @@ class Killed(Exception):
 
 
 class Node:
-    """One server; `storage` survives it, everything else is made anew with each life."""
+    """One server; what is behind its storage survives it, everything else is made anew with each life."""
 
-    def __init__(self, server_id: ServerId, storage: Storage, cluster: LittleCluster, asynchronous: bool) -> None:
+    def __init__(
+        self, server_id: ServerId, open_storage: Callable[[], Storage], cluster: LittleCluster, asynchronous: bool
+    ) -> None:
         self.server_id = server_id
-        self.storage = storage
+        self.storage: Storage = MemoryStorage()
         self.cluster = cluster
+        self._open_storage = open_storage
         self.asynchronous = asynchronous
         self.lives = 0
         self.is_alive = False
@@ -63,7 +67,10 @@ class Node:
         self.confirmed = 0
         self.has_turn = False
         self.unwritten: deque[list[PersistEffect]] = deque()
-        self.applier = Applier(self.server_id, MachineHost(Counter()), self, self._applied)
+        self.machine = MachineHost(Counter())
+        self.applier = Applier(self.server_id, self.machine, self, self._applied)
+        self.storage.close()
+        self.storage = WitnessedStorage(self._open_storage(), self.server_id, self.cluster.witness)
         stored = self.storage.load()
         server = restore(
             self.server_id,
@@ -174,13 +181,9 @@ class LittleCluster:
         self._cut: ServerId | None = None
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
-        self._open = storage
-        self._storages: dict[ServerId, Storage] = {}
-        self.nodes: dict[ServerId, Node] = {}
-        for name in NAMES:
-            kept = WitnessedStorage(storage(name), name, self.witness)
-            self.nodes[name] = Node(name, kept, self, asynchronous)
-            self._begin(self.nodes[name])
+        self.nodes = {name: Node(name, partial(storage, name), self, asynchronous) for name in NAMES}
+        for node in self.nodes.values():
+            self._begin(node)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -289,9 +292,10 @@ class LittleCluster:
 
     def submit(self) -> None:
         """One more increment."""
-        call: Call[int] = Call(_decode, EventWaiter(), label="incr", safe_to_retry=True)
+        signature = Counter.incr.signature
+        call = Call(signature.decode_reply, EventWaiter(), label="incr", safe_to_retry=True)
         self.calls.append(call)
-        self.session.submit("incr", b"\x80", call)
+        self.session.submit("incr", signature.encode((), {}), call)
         self.speak()
 
     def speak(self) -> None:
@@ -329,16 +333,10 @@ class LittleCluster:
 
     def digests(self) -> set[str]:
         """Fingerprints of the replicated states."""
-        return {node.applier._machine.state_digest() for node in self.nodes.values()}
+        return {node.machine.state_digest() for node in self.nodes.values()}
 
     def close(self) -> None:
         """Give the storages back."""
         for node in self.nodes.values():
             node.storage.close()
 
-
-def _decode(reply: bytes) -> Any:
-    from actors.replies import decode_reply
-    from msgspec import msgpack
-
-    return decode_reply(reply, "incr", msgpack.decode)

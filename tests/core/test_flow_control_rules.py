@@ -57,6 +57,15 @@ def test_a_probing_leader_sends_one_message_at_a_time(elect: Build, requests: Re
     assert _spans(requests(effects, "n2")) == [(1, 1)]
 
 
+def test_a_heartbeat_repeats_a_probe_with_its_entries(
+    elect: Build, requests: Requests, progress_of: ProgressOf
+) -> None:
+    """The probe may have been lost: the next heartbeat asks the same again, and still only one counts as being out."""
+    leader, effects = step(_propose(elect(3), b"a")[0], HeartbeatTimeout())
+    assert _spans(requests(effects, "n2")) == [(0, 2)]
+    assert progress_of(leader, "n2").in_flight == (2,)
+
+
 def test_a_streaming_leader_does_not_wait_for_answers(elect: Build, agree: Agree, requests: Requests) -> None:
     """Thesis 10.2.1, pipelining: "sends the next entries without waiting"; each begins where the last one ended."""
     leader = agree(elect(3))
@@ -152,13 +161,20 @@ def test_a_refusal_of_what_was_not_asked_moves_nothing(
     assert progress_of(after, "n2") == progress_of(leader, "n2")
 
 
-def test_a_late_refusal_does_not_move_a_probe(elect: Build, progress_of: ProgressOf) -> None:
-    """Only the answer to the entry being probed counts; two refusals of one probe would skip a term otherwise."""
-    leader = elect(3, term=4, terms=(1, 1, 2, 2, 3, 3))
-    refusal = received("n2", AppendEntriesResult(4, False, 6, 0, conflict_term=0, conflict_index=4))
-    leader = step(leader, refusal).server
-    assert progress_of(leader, "n2").next_index == 4
-    assert progress_of(step(leader, refusal).server, "n2").next_index == 4
+def test_a_late_refusal_does_not_move_a_probe(elect: Build, agree: Agree, progress_of: ProgressOf) -> None:
+    """Only the answer to the entry being probed counts: neither a repeated refusal nor an overtaken one of an earlier
+    message tells anything new."""
+    leader = agree(elect(3))
+    for command in (b"a", b"b", b"c", b"d", b"e", b"f"):
+        leader = _propose(leader, command)[0]
+    newest = received("n2", AppendEntriesResult(1, False, 6, 0, 0, 6))
+    leader = step(leader, newest).server
+    probing = progress_of(leader, "n2")
+    assert (probing.next_index, probing.is_probing) == (6, True)
+    for late in (newest, received("n2", AppendEntriesResult(1, False, 3, 0, 0, 2))):
+        after, effects = step(leader, late)
+        assert progress_of(after, "n2") == probing
+        assert effects == ()
 
 
 def test_a_refusal_always_moves_the_probe_back(elect: Build, progress_of: ProgressOf) -> None:

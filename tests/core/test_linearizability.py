@@ -52,13 +52,13 @@ def op(name: str, *arguments: Any, gives: Any = None, at: tuple[int, int | None]
 def explains(order: Sequence[Operation], history: Sequence[Operation], model: Model) -> bool:
     """Whether `order` is what a positive verdict claims: complete, as the model has it, and true to real time."""
     states: dict[Hashable, Any] = {}
-    latest_invocation = -1
+    latest = -1
     for operation in order:
         before = states.get(operation.key, model.initial)
         states[operation.key], result = model.apply(before, operation.name, operation.arguments)
-        if operation.returned is not None and (result != operation.result or operation.returned < latest_invocation):
+        if operation.returned is not None and (result != operation.result or operation.returned < latest):
             return False
-        latest_invocation = max(latest_invocation, operation.invoked)
+        latest = max(latest, operation.invoked)
     placed, recorded = Counter(order), Counter(history)
     return placed <= recorded and all(operation.returned is None for operation in recorded - placed)
 
@@ -66,8 +66,7 @@ def explains(order: Sequence[Operation], history: Sequence[Operation], model: Mo
 def slowly_linearizable(history: Sequence[Operation], model: Model, state: Any = None, *, begun: bool = False) -> bool:
     """The twin: tries whatever may come first, then the rest.  Exponential, and short enough to be believed."""
     state = state if begun else model.initial
-    deadline = min((o.returned for o in history if o.returned is not None), default=None)
-    if deadline is None:
+    if (deadline := min((o.returned for o in history if o.returned is not None), default=None)) is None:
         return True
     for index, first in enumerate(history):
         after, result = model.apply(state, first.name, first.arguments)
@@ -83,9 +82,8 @@ def record(
 ) -> list[Operation]:
     """What clients of a correct object see: each call takes effect at an instant; some are lost, some replies are."""
     rng, now = random.Random(seed), 0
-    history: list[Operation] = []
     states: dict[Hashable, Any] = {}
-    waiting, effective = list[Operation](), list[Operation]()
+    history, waiting, effective = list[Operation](), list[Operation](), list[Operation]()
     while len(history) < operations:
         now += 1
         started = len(waiting) + len(effective) + len(history)

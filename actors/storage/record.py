@@ -1,0 +1,104 @@
+"""What a data directory says of itself: which cluster, which nodes, which machine - and whether it was ever used.
+
+Written before the first peer starts, so that a directory is never mistaken for another cluster's, never started with
+more or fewer nodes than it was made for (that would change the membership behind Raft's back), and never asked for a
+peer whose disk was lost: a server without its memory must not return under its old id (thesis 3.8).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from msgspec import MsgspecError, Struct, json
+from msgspec.structs import replace
+
+from actors.storage.damage import corrupt
+from actors.storage.files import make_directory, sync_directory
+from actors.storage.port import CorruptStorage, UnknownFormat, WrongCluster
+from raft_core.types import ServerId
+
+FORMAT = 1
+RECORD_NAME = "cluster.json"
+
+
+class ClusterRecord(Struct, frozen=True, kw_only=True):
+    """The content of the record."""
+
+    format: int = FORMAT
+    cluster_id: str
+    machine: str
+    nodes: tuple[ServerId, ...]
+    code_tag: str = ""
+    """Runtime of the code commands the logs may hold; empty: none are taken."""
+    was_started: bool = False
+    """All peers were up once: from then on each must find its log."""
+
+
+def open_record(directory: Path, machine: str, nodes: tuple[ServerId, ...], code_tag: str) -> ClusterRecord:
+    """The record of `directory`, made if there is none.
+
+    Raises `WrongCluster` if it was made for another machine, other nodes or code of another runtime, `UnknownFormat`
+    or `CorruptStorage` if it cannot be read.
+    """
+    make_directory(directory)
+    found = read_record(directory)
+    if found is None:
+        found = ClusterRecord(cluster_id=secrets.token_hex(8), machine=machine, nodes=nodes, code_tag=code_tag)
+        _write(directory, found)
+        return found
+    wanted = {"machine": machine, "nodes": ", ".join(nodes), "code commands of": code_tag or "none"}
+    present = {"machine": found.machine, "nodes": ", ".join(found.nodes), "code commands of": found.code_tag or "none"}
+    for what, value in wanted.items():
+        if value != present[what]:
+            raise WrongCluster(
+                f"{directory} holds a cluster with {what}: {present[what]}; asked for was {value}",
+                why="a cluster's machine and members cannot be changed by starting it otherwise",
+                fix="start it as it was made, or choose another data directory",
+            )
+    return found
+
+
+def read_record(directory: Path) -> ClusterRecord | None:
+    """The record of `directory`, or None if it has none."""
+    path = directory / RECORD_NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        record = json.decode(content, type=ClusterRecord)
+    except MsgspecError as error:
+        raise corrupt(path, f"it is not a record of a cluster ({error})") from None
+    if record.format != FORMAT:
+        raise UnknownFormat(f"{path} has format {record.format}; this version reads format {FORMAT}")
+    return record
+
+
+def note_started(directory: Path) -> None:
+    """All peers are up for the first time: from now on each of them must find its log."""
+    record = read_record(directory)
+    if record is not None and not record.was_started:
+        _write(directory, replace(record, was_started=True))
+
+
+def refuse_lost_log(database: Path) -> None:
+    """Raise `CorruptStorage` if the peer's log should be there and is not."""
+    record = read_record(database.parent.parent)
+    if record is not None and record.was_started and not database.exists():
+        raise CorruptStorage(
+            f"{database} is gone",
+            why="the peer has voted and acknowledged entries; without its log it could break both promises",
+            fix="restore the file, or give the cluster a new peer under a new name",
+        )
+
+
+def _write(directory: Path, record: ClusterRecord) -> None:
+    path, new = directory / RECORD_NAME, directory / (RECORD_NAME + ".new")
+    with new.open("wb") as file:
+        file.write(json.format(json.encode(record), indent=1) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
+    sync_directory(directory)
