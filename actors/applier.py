@@ -116,15 +116,16 @@ class Applier:
 
     def _answer(self, expected: Expect, work: Apply, replies: list[bytes | None]) -> None:
         """Answer the part of a batch that was just applied.  Another term at its place means another leader's entry:
-        then the batch never took effect here, and the client offers it again."""
+        then from there on the batch never took effect here, and the client offers the rest again."""
         first = max(expected.first_index, work.first_index)
         last = min(expected.last_index, self.applied_index)
         begin, end = first - work.first_index, last - work.first_index + 1
-        if work.entries[begin].term != expected.term:
+        ours = _prefix_of_term(work.entries, begin, end, expected.term)
+        if ours > begin:
+            answers = tuple([reply or b"" for reply in replies[begin:ours]])
+            self._replies.reply(expected.client_id, Results(expected.batch_id, first - expected.first_index, answers))
+        if ours < end:
             self._replies.reply(expected.client_id, Abandoned(expected.batch_id))
-            return
-        answers = tuple([reply or b"" for reply in replies[begin:end]])
-        self._replies.reply(expected.client_id, Results(expected.batch_id, first - expected.first_index, answers))
 
     def _abandon_all(self) -> None:
         for expected in self._waiting:
@@ -134,3 +135,11 @@ class Applier:
     def _fingerprint(self, batch_id: int) -> Digest:
         machine = self._machine
         return Digest(batch_id, self._server_id, self.applied_index, machine.state_digest(), machine.describe())
+
+
+def _prefix_of_term(entries: tuple[Entry, ...], begin: int, end: int, term: Term) -> int:
+    """Where in `begin`..`end` the entries of `term` at its beginning end.  Terms in a log never decrease, so equal ends
+    mean equal terms between them."""
+    if entries[begin].term == entries[end - 1].term:
+        return end if entries[begin].term == term else begin
+    return next((place for place in range(begin, end) if entries[place].term != term), end)

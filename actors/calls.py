@@ -199,7 +199,10 @@ class Call(Generic[R]):
             try:
                 await asyncio.wait_for(answered, self._timeout)
             except TimeoutError:
-                raise self._timed_out(self._timeout) from None
+                # The waiter withdraws what was never sent: else it could still be sent after a "nothing was changed".
+                self._waiter.wait(self, time.monotonic())
+                if self._outcome is None:
+                    raise self._timed_out(self._timeout) from None
         return self.result()
 
 

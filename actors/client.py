@@ -6,7 +6,7 @@ thread to a waiting one would cost as much as a hop between processes.  Only whe
 for (`submit`, callbacks, `await`) a background thread takes the reader's place, and goes to sleep when they are done.
 
 A lock guards the session and the sending ends; it is held for moments, never while waiting and never while user code
-(callbacks) runs.
+(callbacks) runs.  A callback runs in the reading thread; if it waits for another call, it reads on from there.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any, TypeVar
 
-from msgspec import MsgspecError
-
 from actors.calls import Call, SubmitOptions
 from actors.codec import MAX_COMMAND_BYTES
-from actors.errors import BadFrame, CallTimeout, ClusterClosed, NoQuorum, Overloaded, WrongArguments
+from actors.errors import BadFrame, CallTimeout, ClusterClosed, NoQuorum, OutcomeUnknown, Overloaded, WrongArguments
 from actors.links import LinkClosed, LinkReader, LinkWriter
 from actors.protocol import Digest, Status, decode_peer_message, encode
 from actors.session import Answer, Session
@@ -36,6 +34,7 @@ R = TypeVar("R")
 MAX_PENDING = 65_536
 """Commands without an answer that one client may have; more are refused (`Overloaded`)."""
 _IDLE = 0.05
+_LOOK_EVERY = 0.25
 
 
 class PeerEnds:
@@ -61,10 +60,13 @@ class Client:
         self._health = health
         self._session = Session()
         self._changed = threading.Condition()
-        self._has_reader = False
+        self._reader: int | None = None
+        self._reader_depth = 0
+        self._answers: deque[Answer] = deque()
         self._sleepers = 0
+        self._look_at = 0.0
         self._peers: dict[ServerId, PeerEnds] = {}
-        self._arrivals: deque[tuple[ServerId, PeerEnds]] = deque()
+        self._discarded: list[LinkReader] = []
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
@@ -83,7 +85,7 @@ class Client:
         if len(name) + len(arguments) + 64 > MAX_COMMAND_BYTES:
             size = len(name) + len(arguments)
             raise WrongArguments(f"{name} with its arguments takes {size} bytes; {MAX_COMMAND_BYTES} are the limit")
-        call: Call[R] = Call(decoder, self, options.timeout or self._timeout, name, safe_to_retry=True)
+        call: Call[R] = Call(decoder, self, self._seconds(options), name, safe_to_retry=True)
         with self._changed:
             self._refuse_if_closed()
             if self._session.pending_commands >= MAX_PENDING:
@@ -100,12 +102,15 @@ class Client:
         self, name: str, arguments: bytes, decoder: Callable[[bytes], R], options: SubmitOptions
     ) -> Call[R]:
         """Send a query."""
-        call: Call[R] = Call(decoder, self, options.timeout or self._timeout, name, safe_to_retry=True)
+        call: Call[R] = Call(decoder, self, self._seconds(options), name, safe_to_retry=True)
         with self._changed:
             self._refuse_if_closed()
             self._session.query(name, arguments, options.consistency, call)
             self._send_if_due()
         return call
+
+    def _seconds(self, options: SubmitOptions) -> float:
+        return self._timeout if options.timeout is None else options.timeout
 
     def inspect(self, server_id: ServerId, *, digest: bool, timeout: float) -> Status | Digest | None:
         """How one peer is, or what state it has; None if it does not answer within `timeout` seconds."""
@@ -118,11 +123,12 @@ class Client:
 
         with self._changed:
             self._refuse_if_closed()
-            self._take_arrivals()
-            self._session.inspect(server_id, digest, told, monotonic())
+            number = self._session.inspect(server_id, digest, told, monotonic())
             self._send_if_due()
         with contextlib.suppress(CallTimeout):
             call.result()
+        with self._changed:
+            self._session.forget_inspection(number)
         return answers[0] if answers else None
 
     def _refuse_if_closed(self) -> None:
@@ -162,12 +168,12 @@ class Client:
     def _attend_calls(self) -> None:
         while True:
             with self._changed:
-                while not self._is_closed and (self._has_reader or not (self._attends and self._session.has_work)):
-                    self._attends = self._attends and self._session.has_work
+                while not self._is_closed and (self._reader is not None or not self._attends):
                     self._sleep(None)
+                    self._attends = self._attends and self._session.has_work
                 if self._is_closed:
                     return
-                self._has_reader = True
+                self._step_in()
             try:
                 self._read(_IDLE)
             finally:
@@ -178,11 +184,15 @@ class Client:
             if call.done():
                 return False
             self._send()
-            if self._has_reader:
+            if self._reader not in (None, threading.get_ident()):
                 self._sleep(seconds)
                 return False
-            self._has_reader = True
+            self._step_in()
             return True
+
+    def _step_in(self) -> None:
+        self._reader = threading.get_ident()
+        self._reader_depth += 1
 
     def _sleep(self, seconds: float | None) -> None:
         self._sleepers += 1
@@ -193,17 +203,26 @@ class Client:
 
     def _step_back(self) -> None:
         with self._changed:
-            self._has_reader = False
+            self._reader_depth -= 1
+            if not self._reader_depth:  # else a callback waited inside a read
+                self._reader = None
+                self._close_discarded()
             if self._sleepers:
                 self._changed.notify_all()
 
     def _give_up(self, call: Call[Any]) -> None:
         with self._changed:
             withdrawn = not call.done() and self._session.give_up(call)
+        problem = "" if call.done() else self._health()
         if withdrawn:
-            problem = self._health()
             kind, why = (NoQuorum, problem) if problem else (CallTimeout, "no leader answered in time")
             call._fail(kind(f"{call.label} was not accepted in time", why=why, fix="safe to retry: nothing changed"))
+        elif problem and not call.safe_to_retry:
+            raise OutcomeUnknown(
+                f"{call.label} was sent and not answered in time",
+                why=f"{problem}; the command may have taken effect, or still may",
+                fix="query the machine when the peers are back; a Call of `submit` may be asked again by result()",
+            )
 
     # --- links --------------------------------------------------------------------------------------------------------
 
@@ -215,8 +234,11 @@ class Client:
             if self._is_closed:  # a peer may come back while the cluster is being closed
                 arrival.close()
                 return
-            self._arrivals.append((server_id, arrival))
-            self._take_arrivals()
+            self._detach(server_id)
+            self._peers[server_id] = arrival
+            self._session.attached(server_id)
+            for end in arrival.readers:
+                self._selector.register(end, selectors.EVENT_READ, (server_id, end))
             self._send()
             self._wake()
 
@@ -224,27 +246,28 @@ class Client:
         with contextlib.suppress(OSError):
             os.write(self._wake_writer, b"!")
 
-    def _take_arrivals(self) -> None:
-        while self._arrivals:
-            server_id, ends = self._arrivals.popleft()
-            self._detach(server_id)
-            self._peers[server_id] = ends
-            self._session.attached(server_id)
-            for reader in ends.readers:
-                self._selector.register(reader, selectors.EVENT_READ, (server_id, reader))
-
     def _detach(self, server_id: ServerId) -> None:
         ends = self._peers.pop(server_id, None)
         if ends is None:
             return
         for reader in ends.readers:
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(reader)
-        ends.close()
+            self._selector.unregister(reader)
+        ends.writer.close()
+        self._discarded.extend(ends.readers)
+        if self._reader is None:
+            self._close_discarded()
         self._session.detached(server_id)
+
+    def _close_discarded(self) -> None:
+        """Not while a thread may be about to read them: it would find another file under the old number."""
+        while self._discarded:
+            self._discarded.pop().close()
 
     def _read(self, seconds: float) -> None:
         """Wait for something to arrive, at most `seconds`, and deal with all of it.  One thread at a time is here."""
+        if self._answers:  # a callback waits, and what it waits for may have been read before it was called
+            self._hand_out()
+            return
         now = monotonic()
         ready = self._selector.select(max(0.0, min(seconds, self._session.next_tick(now) - now)))
         arrived: list[tuple[ServerId, LinkReader, list[bytes] | None]] = []
@@ -255,19 +278,20 @@ class Client:
                 continue
             server_id, reader = key.data
             arrived.append((server_id, reader, _available(reader)))
-        answers: list[Answer] = []
         with self._changed:
             for server_id, reader, frames in arrived:
-                answers.extend(self._take(server_id, reader, frames))
+                self._answers.extend(self._take(server_id, reader, frames))
             self._flush()
-            if not ready:
+            if not ready or now >= self._look_at:  # others may be talking while one is silent
+                self._look_at = now + _LOOK_EVERY
                 self._session.look_for_silence(monotonic())
             self._send()
-        for call, reply in answers:
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._answers:
+            call, reply = self._answers.popleft()
             call._resolve(reply)
-        if answers and self._sleepers:
-            with self._changed:
-                self._changed.notify_all()
 
     def _take(self, server_id: ServerId, reader: LinkReader, frames: list[bytes] | None) -> list[Answer]:
         ends = self._peers.get(server_id)
@@ -278,7 +302,7 @@ class Client:
         for frame in frames or ():
             try:
                 message = decode_peer_message(frame)
-            except MsgspecError:
+            except BadFrame:
                 frames = None
                 break
             answers.extend(self._session.received(server_id, message, now))
@@ -319,10 +343,11 @@ class Client:
         if self._attendant is not None and self._attendant is not threading.current_thread():
             self._attendant.join()
         with self._changed:
-            while self._has_reader:
-                self._changed.wait()
+            while self._reader not in (None, threading.get_ident()):
+                self._sleep(None)
             for server_id in list(self._peers):
                 self._detach(server_id)
+            self._close_discarded()
             self._selector.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)

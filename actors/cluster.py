@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ from actors.calls import Call, SubmitOptions
 from actors.client import Client
 from actors.codec import RUN_CODE, code_tag, encode_code
 from actors.errors import NoQuorum, TimersTooShort, WrongArguments
-from actors.hosts import NO_MAIN_GUARD_EXIT, Host, ProcessHost, ThreadHost, is_being_started_as_a_peer
+from actors.hosts import Host, ProcessHost, ThreadHost, end_if_being_started
+from actors.machine import refuse_inside_apply
 from actors.peer import PeerConfig
 from actors.process import PeerSpec
 from actors.protocol import Digest, Status
@@ -136,6 +136,7 @@ class Cluster:
 
         from actors.replies import decode_reply
 
+        refuse_inside_apply("cluster.submit")
         call: Call[object] = self._client.submit_command(
             RUN_CODE,
             encode_code(function),
@@ -157,12 +158,24 @@ class ClusterHandle:
 
 def check_timers(settings: Settings) -> None:
     """Refuse timers with which no leader could stay one (paper 5.6: broadcast time << election timeout)."""
-    if settings.heartbeat_interval * 2 > settings.election_timeout:
+    if settings.heartbeat_interval < 1 or settings.heartbeat_interval * 2 > settings.election_timeout:
         raise TimersTooShort(
             f"heartbeats every {settings.heartbeat_interval} ms, elections after {settings.election_timeout} ms",
             why="one late heartbeat would start an election; the paper asks for an order of magnitude (5.6)",
             fix="Settings(election_timeout=300, heartbeat_interval=50)",
         )
+
+
+def _check_options(nodes: object, engine: object, storage: object) -> None:
+    """A misspelt option must not quietly mean another one."""
+    if not isinstance(nodes, int) or nodes < 1:
+        raise WrongArguments(f"a cluster cannot have {nodes!r} nodes", why="it has a whole number of them", fix="nodes=3")
+    for name, value, known in (
+        ("engine", engine, ("processes", "threads", "sim")),
+        ("storage", storage, (None, "sqlite", "memory")),
+    ):
+        if value not in known:
+            raise WrongArguments(f"there is no {name} {value!r}", why=f"known are {known}", fix=f"{name}={known[0]!r}")
 
 
 @contextmanager
@@ -187,12 +200,10 @@ def start_cluster(
     `allow_code`: take code commands (`cluster.submit`); by default only without `data`, for code in a log binds the
     data to the version of Python that wrote it.  `check_determinism`: apply everything twice and compare (slow).
     """
-    if is_being_started_as_a_peer():
-        os._exit(NO_MAIN_GUARD_EXIT)
+    end_if_being_started()
     settings = settings or Settings()
     check_timers(settings)
-    if nodes < 1:
-        raise WrongArguments(f"a cluster of {nodes} nodes cannot be", fix="nodes=3")
+    _check_options(nodes, engine, storage)
     if engine == "sim":
         from actors.sim import start_sim_cluster
 
@@ -201,8 +212,10 @@ def start_cluster(
         return
     with _directory(data, storage, engine) as (directory, synchronous):
         takes_code = data is None if allow_code is None else allow_code
+        if engine == "processes":
+            machine_reference(machine)  # before anything is made: the other processes must be able to import it
         specs = _specs(machine, nodes, settings, directory, synchronous, seed, takes_code, check_determinism)
-        host: Host = ProcessHost() if engine == "processes" else ThreadHost()
+        host: Host = ProcessHost() if engine == "processes" else ThreadHost(machine)
         with run_peers(specs, host, timeout=timeout, data=Path(data) if data else None) as cluster:
             yield machine._bound(ClusterHandle(cluster.client, cluster))
 
@@ -257,7 +270,6 @@ def _specs(
 ) -> list[PeerSpec]:
     """One specification for each peer; the data directory is made, or found to be that of this very cluster."""
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
-    reference = machine_reference(machine)
     cluster_id = "in memory"
     if directory is not None:
         tag = code_tag() if allow_code else ""
@@ -268,7 +280,7 @@ def _specs(
                 server_id=name, voters=names, settings=settings, seed=None if seed is None else seed * 1000 + number
             ),
             cluster_id=cluster_id,
-            machine=reference,
+            machine=f"{machine.__module__}:{machine.__qualname__}",
             directory=None if directory is None else str(directory / name),
             synchronous=synchronous,
             allow_code=allow_code,

@@ -13,9 +13,10 @@ import os
 import socket
 from typing import TypeAlias
 
-from msgspec import MsgspecError, Struct
+from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
+from actors.codec import GARBAGE
 from actors.errors import BadFrame
 from raft_core import ServerId
 
@@ -86,7 +87,7 @@ class ControlChannel:
             return None
         try:
             return _decode(data), descriptors
-        except MsgspecError as error:
+        except GARBAGE as error:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise BadFrame("a control packet is none", why=str(error)) from None

@@ -23,13 +23,15 @@ NEVER = float("inf")
 
 
 class Deadlines:
-    """The three deadlines of a server."""
+    """The deadlines of a server: three of Raft's, one of the applier's."""
 
     def __init__(self, randomness: Random) -> None:
         self._random = randomness
         self._election = NEVER
         self._contact = NEVER
         self._heartbeat = NEVER
+        self.delivery = NEVER
+        """When a follower's applier is to be given what has been committed."""
 
     def set(self, effect: ResetElectionTimer | ResetHeartbeatTimer | StopHeartbeatTimer, now: float) -> None:
         """Carry out a timer effect at time `now`, in seconds."""
@@ -45,7 +47,7 @@ class Deadlines:
     @property
     def next(self) -> float:
         """The time at which something is due, in seconds; infinite if nothing ever is."""
-        return min(self._election, self._contact, self._heartbeat)
+        return min(self._election, self._contact, self._heartbeat, self.delivery)
 
     def due(self, now: float) -> list[Event]:
         """The events that are due at `now`; each is given out once."""

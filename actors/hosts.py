@@ -17,10 +17,11 @@ from msgspec import msgpack
 from pykka import ActorRef
 
 from actors.control import ControlChannel, control_pair
-from actors.errors import ActorumError
+from actors.errors import ActorumError, NoMainGuard
 from actors.mailbox import Failed
 from actors.peer import PeerActor
 from actors.process import PeerSpec, open_storage, peer_main, report_end, start_peer
+from actors.replicated import Replicated
 from actors.storage.port import Storage
 from raft_core import ServerId
 
@@ -29,6 +30,9 @@ PeerMain = Callable[[socket.socket, bytes], None]
 
 NO_MAIN_GUARD_EXIT = 66
 """Exit code of a process that was about to start a cluster while it was itself being started as a peer."""
+
+
+_PEER_NAME = "actorum-"
 
 
 class Killed(Exception):
@@ -60,7 +64,7 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self.channel = ControlChannel(ours)
         self._process = context.Process(
-            target=main, args=(theirs, msgpack.encode(spec)), name=f"actorum-{spec.config.server_id}", daemon=True
+            target=main, args=(theirs, msgpack.encode(spec)), name=f"{_PEER_NAME}{spec.config.server_id}", daemon=True
         )
         self._process.start()
         theirs.close()
@@ -94,13 +98,13 @@ class ProcessHost:
 
 
 class _Thread:
-    def __init__(self, spec: PeerSpec, storage: Callable[[], Storage]) -> None:
+    def __init__(self, spec: PeerSpec, storage: Callable[[], Storage], machine: type[Replicated] | None) -> None:
         ours, theirs = control_pair()
         self.channel = ControlChannel(ours)
         self._theirs = ControlChannel(theirs)
         self._actor: ActorRef[PeerActor] | None = None
         try:
-            self._actor = start_peer(spec, storage(), self._theirs, self._ended)
+            self._actor = start_peer(spec, storage(), self._theirs, self._ended, machine=machine)
         except ActorumError as error:
             self._ended(error)
 
@@ -120,12 +124,14 @@ class _Thread:
 class ThreadHost:
     """All peers in threads of this process.  Memory storage outlives the peer that used it, as a disk would."""
 
-    def __init__(self) -> None:
+    def __init__(self, machine: type[Replicated] | None = None) -> None:
+        """`machine`: the class itself, which need not be importable here; without it, what the specification names."""
+        self._machine = machine
         self._memories: dict[ServerId, Storage] = {}
 
     def launch(self, spec: PeerSpec) -> Hosted:
         """Start an actor."""
-        return _Thread(spec, lambda: self._storage(spec))
+        return _Thread(spec, lambda: self._storage(spec), self._machine)
 
     def _storage(self, spec: PeerSpec) -> Storage:
         if spec.directory is not None:
@@ -133,9 +139,24 @@ class ThreadHost:
         return self._memories.setdefault(spec.config.server_id, open_storage(spec))
 
 
-def is_being_started_as_a_peer() -> bool:
-    """Is this process importing the main program in order to become a peer?"""
-    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
+def end_if_being_started() -> None:
+    """While `spawn` imports the main program into a new process, no cluster can be started from it.
+
+    A process that was to become a peer ends silently, and its supervisor says why; in any other the error says so."""
+    process = multiprocessing.current_process()
+    if getattr(process, "_inheriting", False):
+        if process.name.startswith(_PEER_NAME):
+            os._exit(NO_MAIN_GUARD_EXIT)
+        raise no_main_guard()
+
+
+def no_main_guard() -> NoMainGuard:
+    """The program starts its cluster when it is imported."""
+    return NoMainGuard(
+        'the program starts its cluster without `if __name__ == "__main__":`',
+        why="each peer is a new process that imports the program, and would start a cluster of its own",
+        fix='put the code that starts the cluster under `if __name__ == "__main__":`',
+    )
 
 
 def pass_to(other: socket.socket, data: bytes, descriptors: tuple[int, ...]) -> None:

@@ -141,6 +141,12 @@ class Mailbox:
         """Wait for something to happen, and return all of it: as a `Turn`, or as it came if it is Pykka's own."""
         if self._others:
             return self._others.popleft()
+        try:
+            return Envelope(self._next_turn())
+        except Exception as error:  # Pykka does not guard `get`: the thread would end, and nobody would be told
+            return Envelope(Turn(monotonic(), [Failed(error)], [], []))
+
+    def _next_turn(self) -> Turn:
         turn = self._turn = Turn(0.0, [], [], [])
         self._sleeping = True
         timeout = 0.0 if self._notes else self._until_next_deadline()
@@ -150,7 +156,7 @@ class Mailbox:
             key.data()
         self._take_notes(turn)
         self.depth = len(turn.from_peers) + len(turn.from_clients) + len(turn.notes)
-        return Envelope(turn._replace(now=monotonic()))
+        return Turn(monotonic(), turn.notes, turn.from_peers, turn.from_clients)
 
     def _until_next_deadline(self) -> float | None:
         due = self._deadlines.next

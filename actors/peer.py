@@ -15,7 +15,7 @@ from random import Random
 from time import monotonic
 from typing import Any
 
-from msgspec import MsgspecError, Struct
+from msgspec import Struct
 from pykka import ActorDeadError, ActorRef, ActorRegistry, ThreadingActor
 
 from actors.applier import ClientId, Work
@@ -68,7 +68,9 @@ class PeerTransport:
         if self._last[0] is not message:
             self._last = (message, encode_message(message))
         writer.put(self._last[1])
-        if writer.backlog:
+        if writer.is_closed:  # now, before its number is that of another link
+            self._mailbox.discard(writer)
+        elif writer.backlog:
             self._mailbox.flush(writer)
 
     @property
@@ -185,8 +187,8 @@ class PeerActor(ThreadingActor):
         for client_id, frame in turn.from_clients:
             try:
                 message = decode_client_message(frame)
-            except MsgspecError as error:
-                self.mailbox.refuse(BadFrame(f"a frame of client {client_id} is no request", why=str(error)))
+            except BadFrame as error:
+                self.mailbox.refuse(error)
                 continue
             if isinstance(message, InspectPeer) and not message.digest:
                 self._refusals.reply(client_id, self._status(message.batch_id))

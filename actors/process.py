@@ -24,7 +24,7 @@ from actors.links import reader_of, writer_of
 from actors.machine import MachineHost
 from actors.mailbox import ClientLinks, Failed, Note, PeerLinks, Shutdown
 from actors.peer import PeerActor, PeerConfig
-from actors.replicated import load_machine
+from actors.replicated import Replicated, load_machine
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.record import refuse_lost_log
@@ -72,14 +72,14 @@ def start_peer(
     channel: ControlChannel,
     stopped: Callable[[BaseException | None], None],
     boundary: Callable[[Effect], None] | None = None,
+    machine: type[Replicated] | None = None,
 ) -> ActorRef[PeerActor]:
     """Start the actor of a peer in this process and let it listen to its control channel.
 
-    `boundary`: see `Interpreter`."""
-    machine = MachineHost(
-        load_machine(spec.machine)(), allow_code=spec.allow_code, check_determinism=spec.check_determinism
-    )
-    actor = PeerActor(spec.config, storage, machine, stopped, boundary)
+    `boundary`: see `Interpreter`.  `machine`: the class, if it is at hand; else it is imported as `spec` says."""
+    replica = (machine or load_machine(spec.machine))()
+    host = MachineHost(replica, allow_code=spec.allow_code, check_determinism=spec.check_determinism)
+    actor = PeerActor(spec.config, storage, host, stopped, boundary)
     actor.mailbox.watch(channel, lambda: _notes_from(channel))
     reference = actor.launch()
     channel.send(PeerReady(os.getpid(), actor.interpreter.server.log.last_index))

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
+from actors.codec import GARBAGE, bad_frame
 from raft_core.types import LogIndex, ServerId, Term
 
 Consistency: TypeAlias = Literal["linearizable", "stale"]
@@ -110,8 +111,21 @@ PeerMessage: TypeAlias = Results | Abandoned | Refused | QueryResult | Status | 
 encode = Encoder().encode
 """Any message of this module as a frame."""
 
-decode_client_message = Decoder(ClientMessage).decode
-"""A frame from a client; `msgspec.MsgspecError` on anything else."""
+_decode_client_message = Decoder(ClientMessage).decode
+_decode_peer_message = Decoder(PeerMessage).decode
 
-decode_peer_message = Decoder(PeerMessage).decode
-"""A frame from a peer; `msgspec.MsgspecError` on anything else."""
+
+def decode_client_message(frame: bytes) -> ClientMessage:
+    """A frame from a client; `BadFrame` on anything else, however it is broken."""
+    try:
+        return _decode_client_message(frame)
+    except GARBAGE as error:
+        raise bad_frame("request", frame, error) from None
+
+
+def decode_peer_message(frame: bytes) -> PeerMessage:
+    """A frame from a peer; `BadFrame` on anything else, however it is broken."""
+    try:
+        return _decode_peer_message(frame)
+    except GARBAGE as error:
+        raise bad_frame("reply", frame, error) from None

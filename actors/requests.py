@@ -42,7 +42,8 @@ class Requests:
         work: list[Work] = []
         for client_id, message in asked:
             if isinstance(message, SubmitCommands):
-                submissions.append((client_id, message))
+                if message.commands:
+                    submissions.append((client_id, message))
             elif isinstance(message, SubmitQuery):
                 query = Query(client_id, message.batch_id, message.name, message.arguments)
                 if message.consistency == "stale":

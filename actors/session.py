@@ -82,9 +82,17 @@ class _Batch:
     sent_at: float
     sequences: list[int] = field(default_factory=list)
     query: _Query | None = None
-    inspected: Callable[[Status | Digest | None], None] | None = None
     opens_session: bool = False
     answered: int = 0
+
+
+@dataclass(slots=True)
+class _Inspection:
+    """A peer was asked how it is."""
+
+    server_id: ServerId
+    sent_at: float
+    told: Callable[[Status | Digest | None], None]
 
 
 class Outgoing(NamedTuple):
@@ -106,8 +114,9 @@ class Session:
         self._commands: dict[int, _Command] = {}
         self._unsent: deque[int] = deque()
         self._queries: deque[_Query] = deque()
-        self._inspections: list[Outgoing] = []
         self._batches: dict[int, _Batch] = {}
+        self._unsent_inspections: list[Outgoing] = []
+        self._inspections: dict[int, _Inspection] = {}
         self._next_sequence = 1
         self._next_batch_id = 1
         self._is_opening = False
@@ -130,38 +139,53 @@ class Session:
 
     def inspect(
         self, server_id: ServerId, digest: bool, told: Callable[[Status | Digest | None], None], now: float
-    ) -> None:
-        """Ask one peer how it is; `told` gets None if it goes away before it answers."""
+    ) -> int:
+        """Ask one peer how it is; `told` gets None if it goes away before it answers.  Returns the number by which
+        `forget_inspection` knows it."""
+        batch_id = self._new_batch_id()
         if server_id not in self._attached:
             told(None)
-            return
-        batch_id = self._register(_Batch(server_id, now, inspected=told))
-        self._inspections.append(Outgoing(server_id, InspectPeer(batch_id, digest)))
+            return batch_id
+        self._inspections[batch_id] = _Inspection(server_id, now, told)
+        self._unsent_inspections.append(Outgoing(server_id, InspectPeer(batch_id, digest)))
+        return batch_id
+
+    def forget_inspection(self, batch_id: int) -> None:
+        """Nobody waits for this answer any more."""
+        self._inspections.pop(batch_id, None)
 
     def give_up(self, call: Call[Any]) -> bool:
-        """Withdraw a call of which nothing was accepted; False if it was sent and may still take effect."""
+        """Withdraw a call that changed nothing and never will.  False if it was sent and may still take effect (that
+        stays so, whatever comes), or if it has been answered just now."""
         for sequence, command in self._commands.items():
             if command.call is call:
                 if not call.safe_to_retry:
+                    command.is_exposed = True
                     return False
                 del self._commands[sequence]
                 self._unsent.remove(sequence)
                 return True
-        self._queries = deque(query for query in self._queries if query.call is not call)
-        return True
+        return self._give_up_query(call)
+
+    def _give_up_query(self, call: Call[Any]) -> bool:
+        asked = [batch_id for batch_id, batch in self._batches.items() if batch.query and batch.query.call is call]
+        for batch_id in asked:
+            del self._batches[batch_id]
+        waiting = deque(query for query in self._queries if query.call is not call)
+        found = bool(asked) or len(waiting) < len(self._queries)
+        self._queries = waiting
+        return found
 
     def close(self) -> list[Call[Any]]:
         """No more answers will be taken: the calls that have none."""
         calls = [command.call for command in self._commands.values()]
         calls += [query.call for query in self._queries]
         calls += [batch.query.call for batch in self._batches.values() if batch.query]
-        inspected = [batch.inspected for batch in self._batches.values() if batch.inspected]
-        self._commands.clear()
-        self._unsent.clear()
-        self._queries.clear()
-        self._batches.clear()
-        for told in inspected:
-            told(None)
+        inspections = list(self._inspections.values())
+        for waiting in (self._commands, self._unsent, self._queries, self._batches, self._inspections):
+            waiting.clear()
+        for inspection in inspections:
+            inspection.told(None)
         return calls
 
     @property
@@ -177,12 +201,12 @@ class Session:
     @property
     def is_due(self) -> bool:
         """Should `outgoing` be asked now, rather than after the next answer?"""
-        return not self._batches or len(self._unsent) >= GATHER or bool(self._queries) or bool(self._inspections)
+        return not self._batches or len(self._unsent) >= GATHER or bool(self._queries or self._unsent_inspections)
 
     @property
     def has_unsent(self) -> bool:
         """Is anything waiting to be sent?"""
-        return bool(self._unsent or self._queries or self._inspections)
+        return bool(self._unsent or self._queries or self._unsent_inspections)
 
     @property
     def has_work(self) -> bool:
@@ -203,9 +227,15 @@ class Session:
             self._attached.remove(server_id)
         self._forget_leader(server_id)
         self._take_back([batch_id for batch_id, batch in self._batches.items() if batch.server_id == server_id])
+        gone = [batch_id for batch_id, asked in self._inspections.items() if asked.server_id == server_id]
+        for batch_id in gone:
+            self._inspections.pop(batch_id).told(None)
 
     def received(self, server_id: ServerId, message: PeerMessage, now: float) -> list[Answer]:
         """A peer said something; the calls that are answered by it."""
+        if isinstance(message, Status | Digest):
+            self._inspected(message)
+            return []
         batch = self._batches.get(message.batch_id)
         if batch is None:
             return []
@@ -220,13 +250,14 @@ class Session:
             case Abandoned():
                 self._forget_leader(server_id)
                 self._take_back([message.batch_id])
-            case Status() | Digest():
-                del self._batches[message.batch_id]
-                if batch.inspected is not None:
-                    batch.inspected(message)
-                if isinstance(message, Status):
-                    self._heard_of(message)
         return []
+
+    def _inspected(self, message: Status | Digest) -> None:
+        inspection = self._inspections.pop(message.batch_id, None)
+        if inspection is not None:
+            inspection.told(message)
+            if isinstance(message, Status):
+                self._heard_of(message)
 
     def _results(self, batch: _Batch, message: Results) -> list[Answer]:
         self.leader_id = batch.server_id
@@ -242,16 +273,23 @@ class Session:
             if command is not None:
                 answers.append((command.call, reply))
                 if not reply.startswith(SUCCESS):
-                    self._look_for_expiry(reply)
+                    answers.extend(self._expired(reply))
         if batch.answered >= len(batch.sequences):
             del self._batches[message.batch_id]
         return answers
 
-    def _look_for_expiry(self, reply: bytes) -> None:
-        """The cluster forgot this session: what was under way ends with that error, what comes next gets a new one."""
+    def _expired(self, reply: bytes) -> list[Answer]:
+        """If the cluster forgot this session: nothing that was ever sent may be sent again under another one, for it
+        may have been applied; it all ends with this reply.  What was never sent gets a new session."""
         refusal = decode_refusal(reply)
-        if refusal is not None and refusal.kind is RefusalKind.SESSION_EXPIRED:
-            self.session_id = 0
+        if refusal is None or refusal.kind is not RefusalKind.SESSION_EXPIRED:
+            return []
+        self.session_id = 0
+        unsent = set(self._unsent)
+        ended = [s for s, command in self._commands.items() if command.is_exposed or s not in unsent]
+        answers = [(self._commands.pop(sequence).call, reply) for sequence in ended]
+        self._unsent = deque(sequence for sequence in self._unsent if sequence in self._commands)
+        return answers
 
     def _refused(self, server_id: ServerId, message: Refused, now: float) -> None:
         self._take_back([message.batch_id], refused=True)
@@ -267,7 +305,7 @@ class Session:
         """Another leader than the one we wait for: the old one's answers will not come."""
         if status.role == "leader" and status.server_id != self.leader_id:
             self.leader_id = status.server_id
-            self._take_back([i for i, b in self._batches.items() if b.server_id != status.server_id and not b.inspected])
+            self._take_back([i for i, batch in self._batches.items() if batch.server_id != status.server_id])
 
     def _forget_leader(self, server_id: ServerId) -> None:
         if self.leader_id == server_id:
@@ -282,8 +320,6 @@ class Session:
             again.extend(self._unanswered(batch, refused))
             if batch.query is not None:
                 self._queries.append(batch.query)
-            if batch.inspected is not None:
-                batch.inspected(None)
             if batch.opens_session:
                 self._is_opening = False
         if again:
@@ -307,7 +343,7 @@ class Session:
 
     def outgoing(self, now: float) -> list[Outgoing]:
         """Everything that should be sent now."""
-        messages, self._inspections = self._inspections, []
+        messages, self._unsent_inspections = self._unsent_inspections, []
         target = self._target()
         if target is None or now < self._pause_until:
             return messages
@@ -340,14 +376,17 @@ class Session:
             sequences: list[int] = []
             commands: list[bytes] = []
             size = 0
-            while self._unsent and len(commands) < MAX_BATCH and size < MAX_BATCH_BYTES:
-                sequence = self._unsent.popleft()
+            while self._unsent and len(commands) < MAX_BATCH:
+                sequence = self._unsent[0]
                 command = self._commands[sequence]
                 encoded = encode_command(
                     self.session_id, sequence, lowest_pending, command.name, command.arguments
                 )
-                command.call.safe_to_retry = False
                 size += len(encoded)
+                if commands and size > MAX_BATCH_BYTES:
+                    break
+                self._unsent.popleft()
+                command.call.safe_to_retry = False
                 sequences.append(sequence)
                 commands.append(encoded)
             batch_id = self._register(_Batch(target, now, sequences))
@@ -355,23 +394,39 @@ class Session:
         return messages
 
     def _register(self, batch: _Batch) -> int:
-        batch_id = self._next_batch_id
-        self._next_batch_id += 1
+        batch_id = self._new_batch_id()
         self._batches[batch_id] = batch
         return batch_id
 
+    def _new_batch_id(self) -> int:
+        self._next_batch_id += 1
+        return self._next_batch_id - 1
+
     def look_for_silence(self, now: float) -> None:
         """No answer for long: ask everybody how they are; for very long: send again (the cluster tells repeats apart)."""
-        oldest = next((batch for batch in self._batches.values() if batch.inspected is None), None)
+        oldest = next(iter(self._batches.values()), None)
         if oldest is None or now - oldest.sent_at < SILENCE or now - self._asked_around_at < SILENCE:
             return
         self._asked_around_at = now
-        late = [i for i, b in self._batches.items() if now - b.sent_at > RESEND and not b.inspected]
+        late = [batch_id for batch_id, batch in self._batches.items() if now - batch.sent_at > RESEND]
         if late:
             self._forget_leader(oldest.server_id)
             self._take_back(late)
+        self._ask_around(now)
+
+    def _ask_around(self, now: float) -> None:
+        """Whoever has not answered the last time is not asked again before `RESEND`: nothing piles up for a peer that
+        hangs."""
+        for batch_id in [i for i, asked in self._inspections.items() if now - asked.sent_at > RESEND]:
+            self._inspections.pop(batch_id).told(None)
+        being_asked = {asked.server_id for asked in self._inspections.values() if asked.told is _nobody}
         for server_id in self._attached:
-            self.inspect(server_id, False, lambda _: None, now)
+            if server_id not in being_asked:
+                self.inspect(server_id, False, _nobody, now)
+
+
+def _nobody(answer: Status | Digest | None) -> None:
+    """Who is told of an inspection that the session makes for itself."""
 
 
 _decode_int = Decoder(int).decode

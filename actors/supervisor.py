@@ -24,8 +24,8 @@ from time import monotonic
 from typing import Protocol, TypeVar
 
 from actors.control import AttachClient, AttachPeer, PeerEnded, PeerReady, StopPeer
-from actors.errors import ActorumError, ClusterClosed, NoMainGuard, NoSuchNode, PeerFailed, error_from_json
-from actors.hosts import NO_MAIN_GUARD_EXIT, Host, Hosted
+from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, error_from_json
+from actors.hosts import NO_MAIN_GUARD_EXIT, Host, Hosted, no_main_guard
 from actors.links import link_pair
 from actors.process import PeerSpec
 from actors.storage.port import CorruptStorage, StorageInUse, UnknownFormat, WrongCluster
@@ -36,6 +36,8 @@ T = TypeVar("T")
 FIRST_PAUSE = 0.1
 """Seconds before a peer that died is started again; doubled with each death in a row."""
 LONGEST_PAUSE = 5.0
+STOP_TIMEOUT = 10.0
+"""Seconds a peer gets to stop in good order before it is killed."""
 HEALTHY_AFTER = 10.0
 """Seconds of life after which a death counts as the first again."""
 _FINAL = (CorruptStorage, WrongCluster, StorageInUse, UnknownFormat)
@@ -67,6 +69,10 @@ class Member:
     hosted: Hosted | None = None
     process_id: int = 0
     wanted: bool = True
+    recovered_index: int = 0
+    """Last index of its log when it was last ready: what its storage gave back."""
+    has_been_up: bool = False
+    """It was ready at least once, so its storage and its program are sound as far as anybody knows."""
     deaths_in_a_row: int = 0
     restart_at: float | None = None
     error: ActorumError | None = None
@@ -110,10 +116,13 @@ class Supervisor:
     def restart(self, server_id: ServerId, timeout: float = 30.0) -> None:
         """Start a peer from its storage (stopping it first if it runs); returns when it has recovered."""
         self._ask(lambda: self._stop(self._member(server_id)))
-        self._until(lambda: self._members[server_id].hosted is None, timeout)
+        try:
+            self._until(lambda: self._members[server_id].hosted is None, STOP_TIMEOUT)
+        except TimeoutError:
+            self.kill(server_id)
         self._ask(lambda: self._launch(self._member(server_id)))
         member = self._members[server_id]
-        self._until(lambda: member.state in (PeerState.UP, PeerState.FAILED), timeout)
+        self._until(lambda: member.state in (PeerState.UP, PeerState.FAILED) or member.error is not None, timeout)
         if member.error is not None:
             raise member.error
 
@@ -130,12 +139,17 @@ class Supervisor:
         now = monotonic()
         return {name: (m.state, now - m.since, m.process_id) for name, m in self._members.items()}
 
+    def recovered_index(self, server_id: ServerId) -> int:
+        """Last log index that a peer's present incarnation found in its storage."""
+        return self._member(server_id).recovered_index
+
     def health(self) -> str:
         """Who is down and since when, in words; empty if enough peers are up to serve."""
         down = [(n, s, since) for n, (s, since, _) in self.members().items() if s is not PeerState.UP]
+        reasons = {name: f" ({m.error.what})" for name, m in list(self._members.items()) if m.error is not None}
         if 2 * len(down) < len(self._members):
             return ""
-        who = ", ".join(f"{name} is {state} since {since:.1f} s" for name, state, since in down)
+        who = ", ".join(f"{n} is {state} since {since:.1f} s{reasons.get(n, '')}" for n, state, since in down)
         return f"{who}; {len(self._members) // 2 + 1} of {len(self._members)} peers are needed"
 
     def close(self) -> None:
@@ -144,7 +158,7 @@ class Supervisor:
             return
         self._ask(lambda: self._each(self._stop))
         with contextlib.suppress(TimeoutError):
-            self._until(self._all_gone, 10.0)
+            self._until(self._all_gone, STOP_TIMEOUT)
         self._ask(lambda: self._each(self._kill))
         self._until(self._all_gone, 30.0)
         self._is_closed = True
@@ -216,6 +230,8 @@ class Supervisor:
                 self._launch(member)
 
     def _launch(self, member: Member) -> None:
+        if member.hosted is not None:  # somebody else started it meanwhile
+            return
         member.restart_at, member.error, member.wanted = None, None, True
         self._set_state(member, PeerState.STARTING)
         member.hosted = self._host.launch(member.spec)
@@ -244,8 +260,8 @@ class Supervisor:
             self._gone(member)
             return
         match received[0]:
-            case PeerReady(process_id=process_id):
-                member.process_id = process_id
+            case PeerReady(process_id=process_id, last_index=last_index):
+                member.process_id, member.has_been_up, member.recovered_index = process_id, True, last_index
                 self._set_state(member, PeerState.UP)
                 self._connect(member)
             case PeerEnded(error=error) if error:
@@ -260,7 +276,8 @@ class Supervisor:
         hosted.channel.close()
         exit_code = hosted.join()
         member.process_id = 0
-        if member.state is PeerState.STARTING:
+        if member.state is PeerState.STARTING and member.wanted and not member.has_been_up:
+            # The very first start: what ended it will end the next one too, and somebody waits for the answer.
             member.error = member.error or _start_error(member, exit_code)
             member.wanted = False
         if not member.wanted or isinstance(member.error, _FINAL):
@@ -326,11 +343,7 @@ def _settle(condition: Callable[[], bool], answer: Future[None]) -> bool:
 
 def _start_error(member: Member, exit_code: int | None) -> ActorumError:
     if exit_code == NO_MAIN_GUARD_EXIT:
-        return NoMainGuard(
-            "the program starts its cluster without `if __name__ == \"__main__\":`",
-            why="each peer is a new process that imports the program, and would start a cluster of its own",
-            fix='put the code that starts the cluster under `if __name__ == "__main__":`',
-        )
+        return no_main_guard()
     return PeerFailed(
         f"{member.spec.config.server_id} ended while it was starting (exit code {exit_code})",
         why="see what it printed to standard error",

@@ -7,7 +7,7 @@ forward to an earlier one, an answer may move back to a later one, never the oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -28,8 +28,10 @@ from raft_core.step import step
 from raft_core.types import Settings
 
 
-def step_all(server: Server, events: Iterable[Event]) -> Transition:
+def step_all(server: Server, events: Sequence[Event]) -> Transition:
     """`step` for each event in turn; the effects of all, coalesced."""
+    if len(events) == 1:
+        return step(server, events[0])
     effects: list[Effect] = []
     for event in events:
         server, more = step(server, event)

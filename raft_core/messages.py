@@ -45,7 +45,7 @@ class RequestPreVoteResult(
     """Answer to RequestPreVote.
 
     `term` is the voter's current term (a higher one spreads); `requested_term` repeats the request's term, so that an
-    answer to an earlier attempt is never counted for a later one.  It promises nothing: no vote is cast.
+    answer to an attempt in an earlier term is never counted for a later one.  It promises nothing: no vote is cast.
     """
 
     term: Term

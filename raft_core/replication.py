@@ -91,8 +91,8 @@ def replicate_to_all(server: Server, *, heartbeat: bool = False) -> Transition:
     leader = server.role
     assert isinstance(leader, Leader)
     sends: list[Effect] = []
-    slices: dict[LogIndex, tuple[Entry, ...]] = {}
-    followers = tuple([_replicate(server, leader, p, sends, slices, heartbeat) for p in leader.followers])
+    shared: dict[tuple[LogIndex, bool], AppendEntries] = {}
+    followers = tuple([_replicate(server, leader, p, sends, shared, heartbeat) for p in leader.followers])
     return Transition(replace(server, role=replace(leader, followers=followers)), tuple(sends))
 
 
@@ -101,29 +101,30 @@ def _replicate(
     leader: Leader,
     progress: Progress,
     sends: list[Effect],
-    slices: dict[LogIndex, tuple[Entry, ...]],
+    shared: dict[tuple[LogIndex, bool], AppendEntries],
     heartbeat: bool,
 ) -> Progress:
-    """Send this follower what it may have now, and note what is in flight.  `slices` shares equal work in a round."""
+    """Send this follower what it may have now, and note what is in flight.  Followers at the same place get the very
+    same message, from `shared`."""
     window = 1 if progress.is_probing else server.settings.max_in_flight
-    is_open = len(progress.in_flight) < window or (heartbeat and progress.is_probing)
-    entries: tuple[Entry, ...] = ()
-    if is_open and progress.next_index <= server.log.last_index:
-        if progress.next_index not in slices:
-            slices[progress.next_index] = entries_from(server, progress.next_index)
-        entries = slices[progress.next_index]
-    if not entries and not heartbeat:
+    has_entries = len(progress.in_flight) < window and progress.next_index <= server.log.last_index
+    if not has_entries and not heartbeat:
         return progress
-    sends.append(Send(progress.server_id, append_entries(server, leader, progress.next_index, entries)))
-    return _note_in_flight(progress, len(entries))
+    key = (progress.next_index, has_entries)
+    message = shared.get(key)
+    if message is None:
+        entries = entries_from(server, progress.next_index) if has_entries else ()
+        message = shared[key] = append_entries(server, leader, progress.next_index, entries)
+    sends.append(Send(progress.server_id, message))
+    return _note_in_flight(progress, len(message.entries))
 
 
 def _note_in_flight(progress: Progress, count: int) -> Progress:
     last_index = progress.next_index - 1 + count
-    if progress.is_probing:
-        return replace(progress, in_flight=(last_index,))
     if not count:
         return progress
+    if progress.is_probing:
+        return replace(progress, in_flight=(last_index,))
     return replace(progress, next_index=last_index + 1, in_flight=(*progress.in_flight, last_index))
 
 

@@ -50,10 +50,11 @@ class LinkWriter:
         self.dropped = 0
         """Frames that were not sent because the reader did not keep up or is gone."""
         self.is_closed = False
+        """Nothing will be sent any more: `close` was called, or the reader is gone."""
         os.set_blocking(self._fd, False)
 
     def fileno(self) -> int:
-        """The descriptor, for a selector."""
+        """The descriptor, for a selector; valid until `close`, even if the reader is gone."""
         return self._fd
 
     @property
@@ -72,7 +73,7 @@ class LinkWriter:
             self.flush()
         else:
             written = self._write(data)
-            if written < len(data):
+            if written < len(data) and not self.is_closed:
                 self._backlog += memoryview(data)[written:]
         return not self.is_closed
 
@@ -91,15 +92,18 @@ class LinkWriter:
         except BlockingIOError:
             return 0
         except OSError:
-            self.close()
+            self._give_up()
             return 0
+
+    def _give_up(self) -> None:
+        """The descriptor stays open until `close`: a selector may watch it, and its number must not pass to another."""
+        self.is_closed = True
+        self._backlog = bytearray()  # not cleared: `flush` may be looking at the old one
 
     def close(self) -> None:
         """Close this end; what the pipe holds still arrives."""
-        if not self.is_closed:
-            self.is_closed = True
-            self._backlog.clear()
-            self._connection.close()
+        self._give_up()
+        self._connection.close()
 
 
 class LinkReader:

@@ -38,9 +38,7 @@ def _campaign(
 ) -> Server:
     names = [f"n{i}" for i in range(1, size + 1)]
     at_once = replace(settings, pre_vote=False)
-    server = follower(
-        "n1", names, current_term=term - 1, terms=terms, commit_index=commit_index, settings=at_once
-    )
+    server = follower("n1", names, current_term=term - 1, terms=terms, commit_index=commit_index, settings=at_once)
     server = step(server, ElectionTimeout(0)).server
     return replace(server, settings=settings)
 

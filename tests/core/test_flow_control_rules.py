@@ -23,6 +23,7 @@ from raft_core import (
     ProposalAccepted,
     ProposalRefused,
     Proposed,
+    Received,
     RefusalReason,
     Server,
     Settings,
@@ -57,11 +58,16 @@ def test_a_probing_leader_sends_one_message_at_a_time(elect: Build, requests: Re
     assert _spans(requests(effects, "n2")) == [(1, 1)]
 
 
-def test_a_heartbeat_repeats_a_probe_with_its_entries(
+def test_a_lost_probe_is_found_out_by_a_heartbeat_without_entries(
     elect: Build, requests: Requests, progress_of: ProgressOf
 ) -> None:
-    """The probe may have been lost: the next heartbeat asks the same again, and still only one counts as being out."""
+    """The probe may have been lost: a heartbeat asks about the same place, without the entries (they may be many and
+    the follower dead); its answer ends the probing, and then the entries follow."""
     leader, effects = step(_propose(elect(3), b"a")[0], HeartbeatTimeout())
+    assert _spans(requests(effects, "n2")) == [(0, 0)]
+    assert progress_of(leader, "n2").in_flight == (1,), "the probe still counts as being out"
+    answer = AppendEntriesResult(leader.current_term, True, prev_log_index=0, match_index=0)
+    leader, effects = step(leader, Received("n2", answer))
     assert _spans(requests(effects, "n2")) == [(0, 2)]
     assert progress_of(leader, "n2").in_flight == (2,)
 

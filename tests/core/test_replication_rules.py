@@ -255,9 +255,7 @@ def test_what_is_applied_never_passes_what_is_committed() -> None:
 
 
 @given(data=st.data())
-def test_one_round_trip_for_each_divergent_term(
-    data: st.DataObject, elect: Build, converse: Converse
-) -> None:
+def test_one_round_trip_for_each_divergent_term(data: st.DataObject, elect: Build, converse: Converse) -> None:
     """5.3: "With this optimization, one AppendEntries RPC will be required for each term with conflicting entries,
     rather than one RPC per entry"; one more finds the end of a log that is too short."""
     runs = st.lists(st.integers(1, 40), max_size=8)

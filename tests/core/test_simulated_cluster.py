@@ -99,8 +99,7 @@ class Cluster:
         self.numbers = count(1)
         self.nodes = {f"n{i}": Node(f"n{i}") for i in range(1, size + 1)}
         self.cut: set[tuple[str, str]] = set()
-        self.loss = self.repetition = 0.0
-        self.slowest = 20.0
+        self.loss, self.repetition, self.slowest = 0.0, 0.0, 20.0
         self.leaders: dict[int, str] = {}
         self.votes: dict[tuple[str, int], str] = {}
         self.committed: list[Entry] = []
@@ -299,10 +298,8 @@ class Cluster:
                 assert after.log.entries(1, match_index) == peer.log.entries(1, match_index), "match_index too high"
 
     def offer(self) -> None:
-        """Every live server gets a command and a read now and then; followers refuse them."""
+        """Every server gets a command and a read now and then; followers refuse them, dead ones hear nothing."""
         node = self.random.choice(list(self.nodes.values()))
-        if node.server is None:
-            return
         number = next(self.numbers)
         commands = tuple(b"%d.%d" % (number, i) for i in range(self.random.randint(1, 4)))
         self.post(node, Proposed(number, commands))
