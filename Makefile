@@ -34,7 +34,8 @@ lint: .venv/.stamp-lint ## style, format, types, import contracts
 check: lint test ## lint and test: what a change must pass
 
 bench: .venv/.stamp-bench ## commits per second on this machine, beside PySyncObj
-	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python -m benchmarks.throughput --json report/throughput.json
+	@$(BIN)/python -m benchmarks.core_cost
 
 kill-trials: .venv/.stamp-test ## kill -9 peers at random moments, again and again
 	@$(BIN)/python tests/chaos/kill_trials.py

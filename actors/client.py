@@ -168,9 +168,8 @@ class Client:
     def _attend_calls(self) -> None:
         while True:
             with self._changed:
-                while not self._is_closed and (self._reader is not None or not self._attends):
+                while not self._is_closed and not self._has_to_attend():
                     self._sleep(None)
-                    self._attends = self._attends and self._session.has_work
                 if self._is_closed:
                     return
                 self._step_in()
@@ -178,6 +177,10 @@ class Client:
                 self._read(_IDLE)
             finally:
                 self._step_back()
+
+    def _has_to_attend(self) -> bool:
+        self._attends = self._attends and self._session.has_work
+        return self._attends and self._reader is None
 
     def _become_reader(self, call: Call[Any], seconds: float) -> bool:
         with self._changed:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from actors.calls import Call, SubmitOptions
 from actors.client import Client
+from actors.cluster_ports import ClusterClient, Peers
 from actors.codec import RUN_CODE, code_tag, encode_code
 from actors.errors import NoQuorum, TimersTooShort, WrongArguments
 from actors.hosts import Host, ProcessHost, ThreadHost, end_if_being_started
@@ -37,7 +38,7 @@ START_TIMEOUT = 30.0
 class Cluster:
     """A running cluster.  Bound machines call it; administration is by its own methods.  Any thread may use it."""
 
-    def __init__(self, supervisor: Supervisor, client: Client, *, data: Path | None, timeout: float) -> None:
+    def __init__(self, supervisor: Peers, client: ClusterClient, *, data: Path | None, timeout: float) -> None:
         self._supervisor = supervisor
         self._client = client
         self._timeout = timeout
@@ -50,12 +51,12 @@ class Cluster:
         return tuple(self._supervisor.members())
 
     @property
-    def supervisor(self) -> Supervisor:
+    def supervisor(self) -> Peers:
         """Who runs the peers."""
         return self._supervisor
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ClusterClient:
         """This program's client."""
         return self._client
 
@@ -149,7 +150,7 @@ class Cluster:
 class ClusterHandle:
     """What a bound machine holds: the client's calls and the cluster behind them (see `bound.Handle`)."""
 
-    def __init__(self, client: Client, cluster: Cluster) -> None:
+    def __init__(self, client: ClusterClient, cluster: Cluster) -> None:
         self.submit_command = client.submit_command
         self.submit_query = client.submit_query
         self.attend = client.attend

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from msgspec import Struct
-from pykka import ActorDeadError, ActorRef, ActorRegistry, ThreadingActor
+from pykka import ActorDeadError, ActorRef, ActorRegistry, ThreadingActor, Timeout
 
 from actors.applier import ClientId, Work
 from actors.codec import decode_message, encode_message
@@ -31,6 +31,9 @@ from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_me
 from actors.storage.port import Storage
 from actors.workers import ApplierActor, DiskBehindActor, InlineDisk, ReplyLinks, StorageActor
 from raft_core import Applied, Effect, Event, Message, PeerRestarted, Received, Server, ServerId, Settings, restore
+
+DISK_PATIENCE = 5.0
+"""Seconds that a peer which ends waits for its last write."""
 
 
 class PeerConfig(Struct, frozen=True, kw_only=True):
@@ -237,14 +240,24 @@ class PeerActor(ThreadingActor):
 
     def _end(self, error: BaseException | None) -> None:
         self._applier.stop(block=error is None)
-        if self._disk_actor is not None:
-            self._disk_actor.stop(block=error is None)
         self._transport.close()
         self._refusals.close()
         self.mailbox.close()
-        with contextlib.suppress(ActorumError):
-            self._storage.close()
+        if self._disk_has_stopped():
+            with contextlib.suppress(ActorumError):
+                self._storage.close()
         self._stopped(error)
+
+    def _disk_has_stopped(self) -> bool:
+        """Wait for the write that may be under way: SQLite crashes the process if another thread closes its connection.
+        A disk that hangs keeps its connection; what ended this peer must not wait for it for ever."""
+        if self._disk_actor is None:
+            return True
+        try:
+            self._disk_actor.stop(timeout=DISK_PATIENCE)
+        except Timeout:
+            return False
+        return True
 
 
 def _restored(config: PeerConfig, storage: Storage, randomness: Random) -> Server:

@@ -10,7 +10,8 @@ applier's voice (`Results`, `Abandoned`, `QueryResult`, `Digest`).
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from typing import Literal, TypeAlias, cast
 
 from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
@@ -111,8 +112,8 @@ PeerMessage: TypeAlias = Results | Abandoned | Refused | QueryResult | Status | 
 encode = Encoder().encode
 """Any message of this module as a frame."""
 
-_decode_client_message = Decoder(ClientMessage).decode
-_decode_peer_message = Decoder(PeerMessage).decode
+_decode_client_message = cast(Callable[[bytes], ClientMessage], Decoder(ClientMessage).decode)
+_decode_peer_message = cast(Callable[[bytes], PeerMessage], Decoder(PeerMessage).decode)
 
 
 def decode_client_message(frame: bytes) -> ClientMessage:

@@ -76,6 +76,8 @@ class Member:
     deaths_in_a_row: int = 0
     restart_at: float | None = None
     error: ActorumError | None = None
+    last_error: ActorumError | None = None
+    """As `error`, but kept when the peer is started again."""
 
 
 class Supervisor:
@@ -122,7 +124,7 @@ class Supervisor:
             self.kill(server_id)
         self._ask(lambda: self._launch(self._member(server_id)))
         member = self._members[server_id]
-        self._until(lambda: member.state in (PeerState.UP, PeerState.FAILED) or member.error is not None, timeout)
+        self._until(lambda: member.state is PeerState.UP or (member.error is not None and member.hosted is None), timeout)
         if member.error is not None:
             raise member.error
 
@@ -142,6 +144,10 @@ class Supervisor:
     def recovered_index(self, server_id: ServerId) -> int:
         """Last log index that a peer's present incarnation found in its storage."""
         return self._member(server_id).recovered_index
+
+    def last_errors(self) -> dict[ServerId, ActorumError]:
+        """The last word of each peer that ever ended with one, even if it has been started again since."""
+        return {name: m.last_error for name, m in self._members.items() if m.last_error is not None}
 
     def health(self) -> str:
         """Who is down and since when, in words; empty if enough peers are up to serve."""
@@ -265,7 +271,7 @@ class Supervisor:
                 self._set_state(member, PeerState.UP)
                 self._connect(member)
             case PeerEnded(error=error) if error:
-                member.error = error_from_json(error)
+                member.error = member.last_error = error_from_json(error)
             case _:
                 pass
 

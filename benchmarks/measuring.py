@@ -50,7 +50,7 @@ def processor_seconds(process_ids: Iterable[int]) -> float:
 
 def resident_mib(process_ids: Iterable[int]) -> float:
     """Largest resident set among these processes."""
-    sizes = []
+    sizes: list[float] = []
     for process_id in process_ids:
         lines = Path(f"/proc/{process_id}/status").read_text().splitlines()
         sizes.extend(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
@@ -86,10 +86,11 @@ def write_json(path: str | None, results: dict[str, object]) -> None:
 
 def print_table(series: Sequence[Series]) -> None:
     """Medians over the runs, one line per configuration."""
-    print(f"{'configuration':44} {'in flight':>9} {'commits/s':>10} {'p50 us':>9} {'p99 us':>9} {'cpu us':>7} {'MiB':>5}")
+    print(
+        f"{'configuration':44} {'in flight':>9} {'commits/s':>10} {'p50 us':>9} {'p99 us':>9} {'cpu us':>7} {'MiB':>5}"
+    )
     for one in series:
         figures = [one.median(name) for name in ("commits_per_second", "p50", "p99", "processor", "resident_mib")]
         rate, p50, p99, processor, resident = figures
-        print(
-            f"{one.name:44} {one.in_flight:>9} {rate:>10,.0f} {p50:>9,.0f} {p99:>9,.0f} {processor:>7.1f} {resident:>5.0f}"
-        )
+        start = f"{one.name:44} {one.in_flight:>9} {rate:>10,.0f}"
+        print(f"{start} {p50:>9,.0f} {p99:>9,.0f} {processor:>7.1f} {resident:>5.0f}")

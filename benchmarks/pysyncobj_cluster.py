@@ -1,6 +1,6 @@
 """PySyncObj as the yardstick: three nodes, the client inside the leader's process, as its users run it.
 
-`python pysyncobj_cluster.py NODE CONFIG` runs a follower until its standard input ends.
+`python -m benchmarks.pysyncobj_cluster NODE CONFIG` runs a follower until its standard input ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from pysyncobj import SyncObj, SyncObjConf, replicated
 
 
-class Counter(SyncObj):
+class Counter(SyncObj):  # type: ignore[misc, unused-ignore]
     """A replicated counter."""
 
     def __init__(self, own: str, others: list[str], conf: SyncObjConf) -> None:
@@ -60,7 +60,7 @@ class PySyncObjCluster:
 
     def __init__(self, directory: Path, *, batch: bool, period: float, journal: bool) -> None:
         addresses = free_addresses(3)
-        settings = {"batch": batch, "period": period}
+        settings: dict[str, Any] = {"batch": batch, "period": period}
         self._followers = [self._follower(directory, number, addresses, settings, journal) for number in (1, 2)]
         path = str(directory / "journal-0") if journal else None
         conf = configuration(**settings, journal=path, is_leader=True)
@@ -78,7 +78,7 @@ class PySyncObjCluster:
         path = str(directory / f"journal-{number}") if journal else None
         others = [address for address in addresses if address != addresses[number]]
         config = json.dumps({"others": others, "settings": {**settings, "journal": path}})
-        command = [sys.executable, __file__, addresses[number], config]
+        command = [sys.executable, "-m", "benchmarks.pysyncobj_cluster", addresses[number], config]
         return subprocess.Popen(command, stdin=subprocess.PIPE)
 
     @property

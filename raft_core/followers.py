@@ -68,9 +68,7 @@ def _append(server: Server, sender: ServerId, request: AppendEntries) -> Transit
     commit_index = max(server.commit_index, min(request.leader_commit, last_new_index))
     if commit_index != server.commit_index:
         server = replace(server, commit_index=commit_index)
-    result = AppendEntriesResult(
-        server.current_term, True, request.prev_log_index, last_new_index, round=request.round
-    )
+    result = AppendEntriesResult(server.current_term, True, request.prev_log_index, last_new_index, round=request.round)
     return Transition(server, (*effects, Send(sender, result)))
 
 

@@ -89,11 +89,6 @@ class AppendEntriesResult(Struct, frozen=True, array_like=True, tag="AppendEntri
 
 
 Message: TypeAlias = (
-    RequestVote
-    | RequestVoteResult
-    | RequestPreVote
-    | RequestPreVoteResult
-    | AppendEntries
-    | AppendEntriesResult
+    RequestVote | RequestVoteResult | RequestPreVote | RequestPreVoteResult | AppendEntries | AppendEntriesResult
 )
 """Everything one server may say to another."""

@@ -192,9 +192,7 @@ def _advance(progress: Progress, result: AppendEntriesResult) -> Progress:
     match_index = max(progress.match_index, result.match_index)
     next_index = match_index + 1 if progress.is_probing else max(progress.next_index, match_index + 1)
     in_flight = () if progress.is_probing else tuple([last for last in progress.in_flight if last > match_index])
-    return replace(
-        progress, match_index=match_index, next_index=next_index, is_probing=False, in_flight=in_flight
-    )
+    return replace(progress, match_index=match_index, next_index=next_index, is_probing=False, in_flight=in_flight)
 
 
 def _back_up(server: Server, progress: Progress, result: AppendEntriesResult) -> Progress:

@@ -1,0 +1,49 @@
+"""`SimCluster`: the same `Cluster`, with a clock that its program moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from actors.cluster import Cluster
+from actors.machine import refuse_inside_apply
+from actors.sim.client import SimClient
+from actors.sim.peers import SimPeers
+from actors.sim.timeline import Timeline
+
+_POLL = 0.01
+
+
+class SimCluster(Cluster):
+    """A running simulation.  All times, also those of errors and status, are virtual seconds."""
+
+    def __init__(self, peers: SimPeers, client: SimClient, timeline: Timeline, *, timeout: float) -> None:
+        super().__init__(peers, client, data=None, timeout=timeout)
+        self._timeline = timeline
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the simulation began."""
+        return self._timeline.now
+
+    @property
+    def trace(self) -> list[str]:
+        """The latest events, oldest first: virtual time, who, what, checksum of the bytes involved."""
+        return list(self._timeline.lines)
+
+    @property
+    def trace_digest(self) -> str:
+        """SHA-256 of all events so far with all their bytes: two runs are the same if and only if it is."""
+        return self._timeline.digest
+
+    def run_for(self, seconds: float) -> None:
+        """Let `seconds` of virtual time pass, and everything happen that is due meanwhile."""
+        refuse_inside_apply("run_for()")
+        self._timeline.run_until(self._timeline.now + seconds)
+
+    def _poll(self, look: Callable[[], bool], timeout: float) -> bool:  # type: ignore[override]
+        deadline = self.now + timeout
+        while not look():
+            if self.now > deadline:
+                return False
+            self.run_for(_POLL)
+        return True

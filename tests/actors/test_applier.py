@@ -1,0 +1,138 @@
+"""The applier answers each client with the replies of its own commands, in log order, and never with another's."""
+
+from __future__ import annotations
+
+from actors.applier import Abandon, Applier, Apply, ClientId, Expect, Fingerprint, Query
+from actors.codec import encode_command
+from actors.machine import OPEN_SESSION_COMMAND, MachineHost
+from actors.machines.counter import Counter
+from actors.protocol import Abandoned, Digest, PeerMessage, QueryResult, Results
+from actors.replies import encode_result
+from raft_core import Entry, EntryKind, LogIndex, Term
+
+INCR = Counter.incr.signature.encode((), {})
+
+
+class Desk:
+    """An applier with a counter whose session 1 is open (entry 1), and all that it says."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[ClientId, PeerMessage]] = []
+        self.applied: list[LogIndex] = []
+        self.applier = Applier("n1", MachineHost(Counter()), self, self.applied.append)
+        self.applier.work([Apply(1, (Entry(1, OPEN_SESSION_COMMAND),))])
+        self.applied.clear()
+        self._sequence = 0
+
+    def reply(self, client_id: ClientId, message: PeerMessage) -> None:
+        self.said.append((client_id, message))
+
+    def incr(self, term: Term = 1) -> Entry:
+        self._sequence += 1
+        return Entry(term, encode_command(1, self._sequence, 0, "incr", INCR))
+
+    def incrs(self, count: int, term: Term = 1) -> tuple[Entry, ...]:
+        return tuple(self.incr(term) for _ in range(count))
+
+
+def results(*values: int) -> tuple[bytes, ...]:
+    return tuple(encode_result(value) for value in values)
+
+
+NO_OP = Entry(2, b"", EntryKind.NO_OP)
+
+
+def test_a_batch_is_answered_when_its_entries_are_applied() -> None:
+    desk = Desk()
+    desk.applier.work([Expect(7, 40, 2, 4, term=1), Apply(2, desk.incrs(3))])
+    assert desk.said == [(7, Results(40, 0, results(1, 2, 3)))]
+
+
+def test_a_batch_is_not_answered_before_its_entries_are_applied() -> None:
+    desk = Desk()
+    desk.applier.work([Expect(7, 40, 3, 3, term=1), Apply(2, desk.incrs(1))])
+    assert desk.said == []
+
+
+def test_a_batch_spread_over_several_applications_is_answered_in_parts_with_their_offsets() -> None:
+    desk = Desk()
+    desk.applier.work([Expect(7, 40, 3, 7, term=1), Expect(8, 41, 8, 8, term=1)])
+    for first, count in ((2, 2), (4, 1), (5, 4)):
+        desk.applier.work([Apply(first, desk.incrs(count))])
+    assert desk.said == [
+        (7, Results(40, 0, results(2))),
+        (7, Results(40, 1, results(3))),
+        (7, Results(40, 2, results(4, 5, 6))),
+        (8, Results(41, 0, results(7))),
+    ]
+
+
+def test_several_batches_of_one_application_each_get_their_own_replies() -> None:
+    desk = Desk()
+    desk.applier.work([Expect(7, 1, 2, 2, 1), Expect(8, 2, 3, 4, 1), Expect(7, 3, 6, 6, 1), Apply(2, desk.incrs(5))])
+    assert desk.said == [
+        (7, Results(1, 0, results(1))),
+        (8, Results(2, 0, results(2, 3))),
+        (7, Results(3, 0, results(5))),
+    ]
+
+
+def test_entries_of_another_term_at_its_place_abandon_a_batch() -> None:
+    desk = Desk()
+    desk.applier.work([Expect(7, 40, 2, 3, term=1), Apply(2, desk.incrs(2, term=2))])
+    assert desk.said == [(7, Abandoned(40))]
+
+
+def test_of_a_batch_that_another_leader_cut_off_only_what_survived_is_answered() -> None:
+    """The new leader had the first two entries; the others it replaced by its own (Figure 3, Leader Completeness)."""
+    desk = Desk()
+    desk.applier.work([Expect(7, 40, 2, 6, term=1), Apply(2, (*desk.incrs(2), NO_OP, *desk.incrs(2, term=2)))])
+    assert desk.said == [(7, Results(40, 0, results(1, 2))), (7, Abandoned(40))]
+
+
+def test_a_batch_that_was_cut_off_between_two_applications_gets_no_reply_of_others() -> None:
+    desk = Desk()
+    desk.applier.work([Expect(7, 40, 2, 5, term=1), Apply(2, desk.incrs(2)), Apply(4, (NO_OP, *desk.incrs(3, 2)))])
+    assert desk.said == [(7, Results(40, 0, results(1, 2))), (7, Abandoned(40))]
+
+
+def test_who_leads_no_more_abandons_all_who_wait_once() -> None:
+    desk = Desk()
+    desk.applier.work([Expect(7, 40, 2, 2, 1), Expect(8, 41, 3, 3, 1), Abandon()])
+    assert desk.said == [(7, Abandoned(40)), (8, Abandoned(41))]
+    desk.applier.work([Abandon(), Apply(2, desk.incrs(2))])
+    assert len(desk.said) == 2
+
+
+def test_a_query_sees_exactly_what_stands_before_it() -> None:
+    desk = Desk()
+    get = Counter.get.signature.encode((), {})
+    desk.applier.work(
+        [Query(7, 1, "get", get), Apply(2, desk.incrs(3)), Query(7, 2, "get", get), Apply(5, desk.incrs(1))]
+    )
+    assert desk.said == [(7, QueryResult(1, encode_result(0))), (7, QueryResult(2, encode_result(3)))]
+
+
+def test_a_fingerprint_tells_how_far_it_reaches() -> None:
+    desk, other = Desk(), Desk()
+    desk.applier.work([Apply(2, desk.incrs(2)), Fingerprint(7, 5)])
+    other.applier.work([Apply(2, other.incrs(1)), Fingerprint(7, 5)])
+    (_, digest), (_, earlier) = desk.said[0], other.said[0]
+    assert isinstance(digest, Digest) and isinstance(earlier, Digest)
+    assert (digest.server_id, digest.applied_index, digest.machine) == ("n1", 3, "counter@1")
+    assert digest.digest != earlier.digest
+
+
+def test_progress_is_reported_once_for_all_work_at_a_time() -> None:
+    desk = Desk()
+    desk.applier.work([Apply(2, desk.incrs(2)), Apply(4, desk.incrs(3))])
+    assert desk.applied == [6] and desk.applier.applied_index == 6
+    desk.applier.work([Query(7, 1, "get", b"")])
+    assert desk.applied == [6], "nothing was applied, so there is nothing to report"
+
+
+def test_a_repeated_command_gets_the_kept_reply_and_changes_nothing() -> None:
+    desk = Desk()
+    entry = desk.incr()
+    desk.applier.work([Expect(7, 1, 2, 2, 1), Apply(2, (entry,)), Expect(8, 2, 3, 3, 1), Apply(3, (entry,))])
+    assert desk.said == [(7, Results(1, 0, results(1))), (8, Results(2, 0, results(1)))]
