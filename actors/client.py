@@ -26,7 +26,7 @@ from actors.codec import MAX_COMMAND_BYTES
 from actors.errors import BadFrame, CallTimeout, ClusterClosed, NoQuorum, OutcomeUnknown, Overloaded, WrongArguments
 from actors.links import LinkClosed, LinkReader, LinkWriter
 from actors.protocol import Digest, Status, decode_peer_message, encode
-from actors.session import Answer, Session
+from actors.session import REFUSED_PAUSE, Answer, Session
 from raft_core import ServerId
 
 R = TypeVar("R")
@@ -87,7 +87,7 @@ class Client:
             raise WrongArguments(f"{name} with its arguments takes {size} bytes; {MAX_COMMAND_BYTES} are the limit")
         call: Call[R] = Call(decoder, self, self._seconds(options), name, safe_to_retry=True)
         with self._changed:
-            self._refuse_if_closed()
+            self.refuse_if_closed()
             if self._session.pending_commands >= MAX_PENDING:
                 raise Overloaded(
                     f"{MAX_PENDING} commands of this client wait for their answers",
@@ -104,7 +104,7 @@ class Client:
         """Send a query."""
         call: Call[R] = Call(decoder, self, self._seconds(options), name, safe_to_retry=True)
         with self._changed:
-            self._refuse_if_closed()
+            self.refuse_if_closed()
             self._session.query(name, arguments, options.consistency, call)
             self._send_if_due()
         return call
@@ -122,7 +122,7 @@ class Client:
             call._resolve(b"answered")
 
         with self._changed:
-            self._refuse_if_closed()
+            self.refuse_if_closed()
             number = self._session.inspect(server_id, digest, told, monotonic())
             self._send_if_due()
         with contextlib.suppress(CallTimeout):
@@ -131,7 +131,8 @@ class Client:
             self._session.forget_inspection(number)
         return answers[0] if answers else None
 
-    def _refuse_if_closed(self) -> None:
+    def refuse_if_closed(self) -> None:
+        """Raise `ClusterClosed` if there is nobody to ask any more."""
         if self._is_closed:
             raise ClusterClosed(
                 "the cluster is closed",
@@ -321,9 +322,13 @@ class Client:
         """Everything the session wants to say now.  A peer that cannot be reached loses its place at once."""
         if self._is_closed or not self._session.has_unsent:
             return
-        for server_id, message in self._session.outgoing(monotonic()):
+        now = monotonic()
+        for server_id, message in self._session.outgoing(now):
             ends = self._peers.get(server_id)
-            if ends is not None and not ends.writer.put(encode(message)) and ends.writer.is_closed:
+            if ends is None or ends.writer.put(encode(message)):
+                continue
+            self._session.not_sent(message.batch_id, pause_until=0.0 if ends.writer.is_closed else now + REFUSED_PAUSE)
+            if ends.writer.is_closed:
                 self._detach(server_id)
 
     def _flush(self) -> None:

@@ -62,6 +62,7 @@ class Cluster:
 
     def status(self, timeout: float = 1.0) -> dict[ServerId, Status | None]:
         """How each peer is; None for one that does not answer within `timeout` seconds."""
+        self._client.refuse_if_closed()
         answers: dict[ServerId, Status | None] = {}
         for server_id, (state, _, _) in self._supervisor.members().items():
             answer = None
@@ -92,13 +93,17 @@ class Cluster:
         return found[0]
 
     def wait_until_equal(self, timeout: float = 10.0) -> dict[ServerId, Digest]:
-        """Wait until all peers have applied the same, and return their fingerprints; raises `NoQuorum` otherwise."""
+        """Wait until all peers have applied the leader's whole log, and return their fingerprints, which are equal.
+
+        Raises `NoQuorum` if that is not so within `timeout` seconds: a peer is down, or commands keep coming.
+        """
         latest: dict[ServerId, Digest | None] = {}
 
         def look() -> bool:
+            ends = [s.last_index for s in self.status().values() if s and s.role == "leader"]
             latest.update(self.digests())
             seen = {(d.applied_index, d.digest) for d in latest.values() if d is not None}
-            return len(seen) == 1 and None not in latest.values()
+            return None not in latest.values() and len(seen) == 1 and [index for index, _ in seen] == ends
 
         if not self._poll(look, timeout):
             raise NoQuorum("the replicas did not become equal in time", why=f"{latest}")
@@ -206,6 +211,8 @@ def start_cluster(
     check_timers(settings)
     _check_options(nodes, engine, storage)
     if engine == "sim":
+        if data is not None or storage == "sqlite":
+            raise WrongArguments("the simulated cluster keeps nothing on disk", fix='leave out data= and storage="sqlite"')
         from actors.sim import start_sim_cluster
 
         with start_sim_cluster(machine, nodes=nodes, seed=seed or 0, timeout=timeout, settings=settings) as bound:
@@ -215,7 +222,7 @@ def start_cluster(
         takes_code = data is None if allow_code is None else allow_code
         if engine == "processes":
             machine_reference(machine)  # before anything is made: the other processes must be able to import it
-        specs = _specs(machine, nodes, settings, directory, synchronous, seed, takes_code, check_determinism)
+        specs = peer_specs(machine, nodes, settings, directory, synchronous, seed, takes_code, check_determinism)
         host: Host = ProcessHost() if engine == "processes" else ThreadHost(machine)
         with run_peers(specs, host, timeout=timeout, data=Path(data) if data else None) as cluster:
             yield machine._bound(ClusterHandle(cluster.client, cluster))
@@ -259,7 +266,7 @@ def _directory(
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _specs(
+def peer_specs(
     machine: type[Replicated],
     nodes: int,
     settings: Settings,

@@ -20,7 +20,7 @@ from actors.control import ControlChannel, control_pair
 from actors.errors import ActorumError, NoMainGuard
 from actors.mailbox import Failed
 from actors.peer import PeerActor
-from actors.process import PeerSpec, open_storage, peer_main, report_end, start_peer
+from actors.process import EndedFromOutside, PeerSpec, open_storage, peer_main, report_end, start_peer
 from actors.replicated import Replicated
 from actors.storage.port import Storage
 from raft_core import ServerId
@@ -35,7 +35,7 @@ NO_MAIN_GUARD_EXIT = 66
 _PEER_NAME = "actorum-"
 
 
-class Killed(Exception):
+class Killed(EndedFromOutside):
     """The peer in a thread was killed; nothing it had in memory is used again."""
 
 

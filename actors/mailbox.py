@@ -104,6 +104,7 @@ class Mailbox:
         self._applied: AppliedUpTo | None = None
         self._told: AppliedUpTo | None = None
         self._sleeping = False
+        self._is_closed = False
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
@@ -141,6 +142,8 @@ class Mailbox:
         """Wait for something to happen, and return all of it: as a `Turn`, or as it came if it is Pykka's own."""
         if self._others:
             return self._others.popleft()
+        if self._is_closed and self._notes:  # Pykka empties the inbox of an actor that has ended
+            return self._notes.popleft()
         try:
             return Envelope(self._next_turn())
         except Exception as error:  # Pykka does not guard `get`: the thread would end, and nobody would be told
@@ -248,6 +251,7 @@ class Mailbox:
 
     def close(self) -> None:
         """Give the descriptors back."""
+        self._is_closed = True
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, LinkReader | LinkWriter):
                 key.fileobj.close()

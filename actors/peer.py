@@ -25,7 +25,19 @@ from actors.errors import ActorumError, BadFrame
 from actors.interpreter import Disk, Interpreter
 from actors.links import LinkWriter
 from actors.machine import MachineHost
-from actors.mailbox import AppliedUpTo, ClientGone, ClientLinks, Failed, Mailbox, Note, PeerLinks, ReplyLink, Shutdown, Turn, Written
+from actors.mailbox import (
+    AppliedUpTo,
+    ClientGone,
+    ClientLinks,
+    Failed,
+    Mailbox,
+    Note,
+    PeerLinks,
+    ReplyLink,
+    Shutdown,
+    Turn,
+    Written,
+)
 from actors.metrics import Durations
 from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
 from actors.storage.port import Storage

@@ -6,6 +6,7 @@ ends when its actor does.  It never continues with a peer's memory after a failu
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -51,8 +52,20 @@ class PeerSpec(Struct, frozen=True, kw_only=True):
     check_determinism: bool = False
 
 
-class Orphaned(Exception):
+class EndedFromOutside(Exception):
+    """A peer is ended by somebody else; there is nothing to report of it."""
+
+
+class Orphaned(EndedFromOutside):
     """The supervisor is gone."""
+
+
+def _is_worth_a_report(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], EndedFromOutside))
+
+
+# Pykka logs every exception that ends an actor; unconfigured, logging prints that to the user's terminal.
+logging.getLogger("pykka").addFilter(_is_worth_a_report)
 
 
 def open_storage(spec: PeerSpec) -> Storage:

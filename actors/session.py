@@ -231,6 +231,12 @@ class Session:
         for batch_id in gone:
             self._inspections.pop(batch_id).told(None)
 
+    def not_sent(self, batch_id: int, *, pause_until: float) -> None:
+        """The link did not take this batch, so nobody has seen it: as if it had been refused."""
+        if batch_id in self._batches:
+            self._take_back([batch_id], refused=True)
+            self._pause_until = max(self._pause_until, pause_until)
+
     def received(self, server_id: ServerId, message: PeerMessage, now: float) -> list[Answer]:
         """A peer said something; the calls that are answered by it."""
         if isinstance(message, Status | Digest):

@@ -117,13 +117,14 @@ class Supervisor:
 
     def restart(self, server_id: ServerId, timeout: float = 30.0) -> None:
         """Start a peer from its storage (stopping it first if it runs); returns when it has recovered."""
-        self._ask(lambda: self._stop(self._member(server_id)))
+        member = self._member(server_id)
+        stopped = self._ask(lambda: self._stop(member))
         try:
-            self._until(lambda: self._members[server_id].hosted is None, STOP_TIMEOUT)
+            # Not "until none is there": somebody else may restart it too, and be faster.
+            self._until(lambda: stopped is None or member.hosted is not stopped, STOP_TIMEOUT)
         except TimeoutError:
             self.kill(server_id)
-        self._ask(lambda: self._launch(self._member(server_id)))
-        member = self._members[server_id]
+        self._ask(lambda: self._launch(member))
         self._until(lambda: member.state is PeerState.UP or (member.error is not None and member.hosted is None), timeout)
         if member.error is not None:
             raise member.error
@@ -174,7 +175,7 @@ class Supervisor:
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
-    def _each(self, function: Callable[[Member], None]) -> None:
+    def _each(self, function: Callable[[Member], object]) -> None:
         for member in self._members.values():
             function(member)
 
@@ -208,7 +209,8 @@ class Supervisor:
 
     def _member(self, server_id: ServerId) -> Member:
         if server_id not in self._members:
-            raise NoSuchNode(f"there is no node {server_id}", why=f"the nodes are {', '.join(self._members)}")
+            known = ", ".join(self._members)
+            raise NoSuchNode(f"there is no node {server_id}", why=f"the nodes are {known}", fix="name one of them")
         return self._members[server_id]
 
     # --- the supervisor's thread --------------------------------------------------------------------------------------
@@ -247,10 +249,11 @@ class Supervisor:
     def _set_state(member: Member, state: PeerState) -> None:
         member.state, member.since = state, monotonic()
 
-    def _stop(self, member: Member) -> None:
+    def _stop(self, member: Member) -> Hosted | None:
         member.wanted, member.restart_at = False, None
         if member.hosted is not None:
             member.hosted.channel.send(StopPeer())
+        return member.hosted
 
     def _kill(self, member: Member) -> None:
         member.wanted, member.restart_at = False, None

@@ -11,17 +11,27 @@ Exit codes are those of `errors.ExitCode`; Ctrl-C is 130, as of any program that
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
 from actors.cli.output import FORMAT_KEY, Format, say
 from actors.errors import ActorumError, ExitCode
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 PROGRAM = "actorum"
 INTERRUPTED = 130
 """128 + SIGINT."""
 ISSUES = "please report it, with the output of `actorum doctor`"
+
+
+class UnexpectedError(ActorumError):
+    """Something that nobody foresaw went wrong: a bug.  What was done before it stays done; a retry may fail alike."""
+
+    code = "BUG"
+    exit_code = ExitCode.BUG
 
 
 class LazyCommand(NamedTuple):
@@ -90,8 +100,15 @@ class LazyGroup(click.Group):
             from difflib import get_close_matches
 
             if near := get_close_matches(args[0], self.lazy):
-                error.message += f" Did you mean {' or '.join(near)}?"
+                raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from None
             raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names that begin like that, out of what is known here, and the options."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=c.summary) for name, c in self.lazy.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, out of what is known here: nothing is imported."""
@@ -118,7 +135,7 @@ class LazyGroup(click.Group):
 def tell(error: Exception, format: Format) -> int:
     """Print an error on stderr, as text or as JSON; the exit code that goes with it."""
     if not isinstance(error, ActorumError):
-        error = ActorumError(
+        error = UnexpectedError(
             f"{type(error).__name__}: {error}",
             why="this is a bug: nothing that goes wrong should end like this",
             fix=f"{ISSUES}; `actorum --debug ...` shows where it happened",

@@ -238,6 +238,18 @@ def test_closing_gives_every_descriptor_back() -> None:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
+def test_what_comes_after_the_end_can_still_be_taken_out() -> None:
+    """Pykka empties the inbox of an actor that has ended; it must come to an end."""
+    box = Box()
+    box.mailbox.close()
+    for note in (Written(1), Written(2)):
+        box.put(note)
+    taken = []
+    while not box.mailbox.empty():
+        taken.append(box.mailbox.get().message)
+    assert taken == [Written(1), Written(2)]
+
+
 # --- the inbox of the workers -----------------------------------------------------------------------------------------
 
 

@@ -324,6 +324,16 @@ def test_after_a_loss_the_same_commands_are_offered_with_the_same_numbers_and_in
     assert sequences == list(range(1, 3 + GATHER + 2 + 1)), "in order, none twice"
 
 
+def test_a_batch_that_the_link_did_not_take_was_seen_by_nobody() -> None:
+    talk = Talk()
+    (call,) = talk.submit()
+    ((server_id, batch_id, _),) = talk.batches()
+    talk.session.not_sent(batch_id, pause_until=talk.now + REFUSED_PAUSE)
+    assert call.safe_to_retry and talk.out() == [], "and is not thrown at the full link again at once"
+    talk.now += REFUSED_PAUSE
+    assert talk.batches() == [(server_id, 2, [1])]
+
+
 def test_losing_a_link_loses_only_what_went_over_it() -> None:
     talk = Talk()
     talk.submit()

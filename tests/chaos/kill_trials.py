@@ -223,7 +223,9 @@ class Trial:
         tally.note("doubled", len(results) - len(set(results)), "increments share a result")
         value = self._counter.get.using(timeout=PATIENCE)()
         tally.note("lost", max(0, before + len(results) - value), f"{value} after {before} and {len(results)} more")
-        tally.note("doubled", max(0, value - before - len(results) - load.unanswered), f"{value} is more than was asked")
+        tally.note(
+            "doubled", max(0, value - before - len(results) - load.unanswered), f"{value} is more than was asked"
+        )
         verdict = check(load.history, CounterModel(before))
         tally.note("out_of_order", isinstance(verdict, NotLinearizable), str(verdict))
         digests = {digest.digest for digest in self._cluster.wait_until_equal(PATIENCE).values()}
@@ -255,7 +257,9 @@ def campaign(
     random, tally = Random(seed), Tally()
     with nothing_left_behind(tally):
         while tally.trials < trials:
-            with Counter.cluster(nodes=3, storage="sqlite" if storage == "sqlite" else "memory", timeout=PATIENCE) as counter:
+            with Counter.cluster(
+                nodes=3, storage="sqlite" if storage == "sqlite" else "memory", timeout=PATIENCE
+            ) as counter:
                 for _ in range(min(TRIALS_PER_CLUSTER, trials - tally.trials)):
                     Trial(counter, rate, random, tally).run()
                     tell(_line(tally, trials))

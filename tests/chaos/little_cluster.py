@@ -28,7 +28,18 @@ from actors.protocol import ClientMessage, InspectPeer, PeerMessage, Results, St
 from actors.session import Session
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
-from raft_core import Applied, Effect, Event, Message, PeerRestarted, PersistEffect, Received, ServerId, Settings, restore
+from raft_core import (
+    Applied,
+    Effect,
+    Event,
+    Message,
+    PeerRestarted,
+    PersistEffect,
+    Received,
+    ServerId,
+    Settings,
+    restore,
+)
 from tests.chaos.witness import Witness, WitnessedStorage
 
 NAMES = ("n1", "n2", "n3")
@@ -255,7 +266,9 @@ class LittleCluster:
 
     def cut_leader_off(self) -> None:
         """From now on whoever leads cannot reach the others, nor they it; clients can."""
-        leaders = [node for node in self.nodes.values() if node.is_alive and node.interpreter.server.role_name == "leader"]
+        leaders = [
+            node for node in self.nodes.values() if node.is_alive and node.interpreter.server.role_name == "leader"
+        ]
         if leaders:
             self._cut = max(leaders, key=lambda node: node.interpreter.server.current_term).server_id
 
@@ -339,4 +352,3 @@ class LittleCluster:
         """Give the storages back."""
         for node in self.nodes.values():
             node.storage.close()
-

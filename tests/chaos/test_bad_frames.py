@@ -14,25 +14,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from time import monotonic
 from typing import cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pykka import ActorRef
 
 from actors.bound import Handle
 from actors.client import Client
-from actors.codec import decode_command, decode_message, encode_message
+from actors.codec import encode_message
 from actors.control import AttachClient, AttachPeer, ControlChannel, PeerEnded, PeerReady, StopPeer, control_pair
-from actors.deadlines import Deadlines
 from actors.errors import ActorumError, BadFrame, ClusterClosed, PeerFailed, error_from_json
-from actors.links import LinkClosed, LinkReader, LinkWriter, link_pair
+from actors.links import LinkClosed, LinkReader, link_pair
 from actors.links.pipes import MAX_FRAME
 from actors.machines.counter import Counter
 from actors.mailbox import Mailbox
-from actors.peer import PeerActor, PeerConfig, PeerTransport
+from actors.peer import PeerActor, PeerConfig
 from actors.process import PeerSpec, start_peer
 from actors.protocol import (
     InspectPeer,
@@ -40,7 +36,6 @@ from actors.protocol import (
     Status,
     SubmitCommands,
     SubmitQuery,
-    decode_client_message,
     decode_peer_message,
     encode,
 )
@@ -88,7 +83,9 @@ class LonePeer:
         self.raw_channel = ours
         self.ended: SimpleQueue[BaseException | None] = SimpleQueue()
         spec = PeerSpec(
-            config=PeerConfig(server_id="n1", voters=("n1",), settings=Settings(election_timeout=40, heartbeat_interval=20)),
+            config=PeerConfig(
+                server_id="n1", voters=("n1",), settings=Settings(election_timeout=40, heartbeat_interval=20)
+            ),
             cluster_id="lone",
             machine=machine_reference(Counter),
             directory=None,
@@ -231,7 +228,10 @@ def test_a_good_frame_before_a_bad_one_is_served() -> None:
         assert counter.incr() == 1
         ends = peer.client_links()
         reader = LinkReader(ends["consensus"])
-        pour(ends["requests"], framed(encode(InspectPeer(7, False))) + framed(b"\xff") + framed(encode(InspectPeer(8, False))))
+        pour(
+            ends["requests"],
+            framed(encode(InspectPeer(7, False))) + framed(b"\xff") + framed(encode(InspectPeer(8, False))),
+        )
         answers: list[bytes] = []
         eventually(lambda: len(collected(reader, answers)) == 2, "the answers to both good frames")
         statuses = [decode_peer_message(answer) for answer in answers]
@@ -370,88 +370,3 @@ def test_a_client_that_is_closed_takes_no_more_links() -> None:
     false.close()
     with pytest.raises(ClusterClosed):
         counter_of(client).incr()
-
-
-# --- bytes from anywhere ----------------------------------------------------------------------------------------------
-
-
-@given(st.binary() | st.sampled_from(list(REFUSED_FRAMES.values())))
-def test_decoders_raise_nothing_but_bad_frame(data: bytes) -> None:
-    for decode in (decode_message, decode_command, decode_client_message, decode_peer_message):
-        with suppress(BadFrame):
-            decode(data)
-
-
-@given(st.data())
-def test_a_damaged_message_is_a_message_or_a_bad_frame(data: st.DataObject) -> None:
-    frames = [encode_message(RequestVote(3, "n2", 1, 1)), encode(SubmitQuery(1, "name", b"abc", "stale"))]
-    frame = bytearray(data.draw(st.sampled_from([*frames, encode(Refused(1, False, "n3"))])))
-    for _ in range(data.draw(st.integers(1, 4))):
-        frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
-    for decode in (decode_message, decode_client_message, decode_peer_message):
-        with suppress(BadFrame):
-            decode(bytes(frame))
-
-
-@given(st.binary(max_size=200))
-def test_a_control_channel_raises_nothing_but_bad_frame(data: bytes) -> None:
-    ours, theirs = control_pair()
-    with ours, theirs:
-        if data:
-            ours.send(data)
-        ours.close()
-        with suppress(BadFrame):
-            ControlChannel(theirs).receive()
-
-
-@given(st.lists(st.binary(max_size=300), max_size=20), st.lists(st.integers(1, 50), min_size=1))
-def test_frames_arrive_whole_and_in_order_however_the_pipe_cuts_them(frames: list[bytes], sizes: list[int]) -> None:
-    reading, writing = link_pair()
-    reader = LinkReader(reading)
-    with writing:
-        arrived: list[bytes] = []
-        stream, position, turn = b"".join(map(framed, frames)), 0, 0
-        while position < len(stream):
-            size = sizes[turn % len(sizes)]
-            os.write(writing.fileno(), stream[position : position + size])
-            arrived += reader.get_available()
-            position, turn = position + size, turn + 1
-    assert arrived == frames
-    with pytest.raises(LinkClosed):
-        reader.get_available()
-    reader.close()
-
-
-@given(st.binary(min_size=1, max_size=2000))
-def test_a_reader_raises_nothing_but_its_typed_errors(data: bytes) -> None:
-    reading, writing = link_pair()
-    reader = LinkReader(reading)
-    with writing:
-        os.write(writing.fileno(), data)
-    with suppress(BadFrame, LinkClosed):
-        while True:
-            reader.get_available()
-    reader.close()
-
-
-def test_a_link_that_breaks_while_it_is_backed_up_gives_its_place_back() -> None:
-    """A broken link's number is soon that of another one: the mailbox must have forgotten it by then."""
-    mailbox = Mailbox(Deadlines(cast("object", None)))  # type: ignore[arg-type]
-    transport = PeerTransport(mailbox)
-    reading, writing = link_pair()
-    writer = LinkWriter(writing)
-    number = writer.fileno()
-    transport.attach("n2", writer)
-    deadline = monotonic() + PATIENCE
-    while not writer.backlog and monotonic() < deadline:
-        transport.send("n2", RequestVote(1, "n1" * 10_000, 0, 0))
-    reading.close()
-    transport.send("n2", RequestVote(2, "n1", 0, 0))
-    assert writer.is_closed
-    new_reading, new_writing = link_pair()
-    assert number in (new_reading.fileno(), new_writing.fileno())
-    for number, end in enumerate((new_reading, new_writing)):
-        mailbox.watch(end.fileno(), lambda: [])
-        mailbox.unwatch(end.fileno())
-        end.close()
-    mailbox.close()

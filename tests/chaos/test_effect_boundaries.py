@@ -90,6 +90,7 @@ def test_the_scenario_has_elections_truncation_and_enough_points_to_kill_at(asyn
     assert cluster.kills == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["synchronous disk", "asynchronous disk"])
 def test_a_kill_at_any_point_breaks_no_promise_and_loses_nothing(asynchronous: bool) -> None:
     for point in range(1, points_of(asynchronous=asynchronous) + 1):

@@ -27,6 +27,7 @@ from tests.chaos.kill_trials import campaign
 from tests.chaos.support import PATIENCE, eventually, peer_specs, status_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [None, 2000.0], ids=["saturated", "paced"])
 def test_killed_peers_come_back_and_no_acknowledged_increment_is_lost_or_doubled(rate: float | None) -> None:
     tally = campaign(3, rate=rate, storage="memory", seed=7)
@@ -96,7 +97,9 @@ def test_no_peer_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(directory=str(tmp_path / "data")))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment) as running:
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as running:
         assert running.stdout is not None
         peers = [int(word) for word in running.stdout.readline().split()]
         assert len(peers) == 3
@@ -143,3 +146,14 @@ def test_a_leader_that_was_held_up_steps_down_and_nothing_is_lost(tmp_path: Path
 def has_stepped_down(cluster: Cluster, name: ServerId, term: int) -> bool:
     status = status_of(cluster, name)
     return status is not None and status.role == "follower" and status.term > term
+
+
+def test_killed_threads_find_their_memory_again_when_they_are_restarted() -> None:
+    with Counter.cluster(nodes=3, engine="threads", timeout=PATIENCE) as counter:
+        cluster = counter.cluster
+        assert [counter.incr() for _ in range(20)] == list(range(1, 21))
+        for name in cluster.nodes:
+            cluster.kill(name)
+        for name in cluster.nodes:
+            cluster.restart(name)
+        assert counter.incr() == 21

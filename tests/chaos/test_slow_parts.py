@@ -24,6 +24,8 @@ from raft_core import PersistEffect, ServerId, Settings
 from tests.chaos.machines import SlowCounter
 from tests.chaos.support import PATIENCE, eventually, peer_specs, status_of
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(election_timeout=500, heartbeat_interval=50)
 SLOWNESS = 4.0
 """Seconds: at least four election timeouts of 500 to 1000 ms."""

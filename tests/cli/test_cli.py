@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,7 +86,7 @@ def test_an_error_is_json_on_stderr_if_json_was_asked_for(format: str) -> None:
 def test_an_unexpected_exception_is_a_bug_that_says_how_to_report_it_and_hides_its_traceback() -> None:
     result = fails("fail", "bug")
     assert result.exit_code == ExitCode.BUG
-    assert "ZeroDivisionError: by zero" in result.stderr
+    assert result.stderr.startswith("error[BUG]: ZeroDivisionError: by zero\n")
     assert "actorum doctor" in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -171,6 +173,38 @@ def test_python_dash_m_is_the_same_program() -> None:
 def test_the_shell_completes_commands() -> None:
     result = in_a_process(_ACTORUM_COMPLETE="bash_complete", COMP_WORDS="actorum do", COMP_CWORD="1")
     assert set(result.stdout.split()) == {"plain,down", "plain,doctor"}
+
+
+def on_a_terminal(*arguments: str, **environment: str) -> str:
+    """What `actorum ...` writes when a person reads it."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "actors", *arguments]
+    surroundings = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT), **environment}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=surroundings)
+    os.close(theirs)
+    shown = b""
+    with open(ours, "rb", buffering=0) as screen, contextlib.suppress(OSError):  # EIO: nobody writes any more
+        while data := screen.read(4096):
+            shown += data
+    process.wait(60)
+    return shown.decode()
+
+
+def test_an_error_is_red_on_a_terminal_unless_no_color_is_set(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    refused = ("demo", "--data", str(tmp_path))
+    assert "\x1b[31merror[NOT-A-DEMO-DIRECTORY]" in on_a_terminal(*refused, NO_COLOR="")
+    plain = on_a_terminal(*refused, NO_COLOR="1")
+    assert "error[NOT-A-DEMO-DIRECTORY]" in plain
+    assert "\x1b" not in plain
+
+
+def test_a_terminal_sees_the_load_as_a_bar_that_goes_away(tmp_path: Path) -> None:
+    shown = on_a_terminal("demo", "--data", str(tmp_path / "data"), "--increments", "5000", NO_COLOR="")
+    bar, _, rest = shown.partition("incr x 5000")
+    assert re.search(r"━.* \d+/5000", bar), shown
+    assert bar.endswith("\x1b[2K"), "the bar's line is erased"
+    assert "\x1b[32mall 3 replicas" in rest
 
 
 def test_a_reader_that_goes_away_is_no_bug() -> None:

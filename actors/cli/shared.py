@@ -1,0 +1,26 @@
+"""What the commands for a running cluster share: where it is, and how to reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_DATA = "demo"
+
+
+def data_option(function: F) -> F:
+    """Give a command `--data DIR`: the directory of the cluster that is meant."""
+    return click.option(
+        "-d",
+        "--data",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=DEFAULT_DATA,
+        show_default=True,
+        envvar="ACTORUM_DATA",
+        help="The cluster's data directory (or ACTORUM_DATA).",
+    )(function)

@@ -1,0 +1,77 @@
+"""`actorum status`: one line for each peer of a running cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from actors.cli.output import Output, output_option
+from actors.cli.shared import data_option
+
+if TYPE_CHECKING:
+    from actors.service_protocol import ClusterReport, NodeReport
+
+
+@click.command(epilog="\b\nExamples:\n  actorum status\n  actorum status -o json | jq '.nodes[] | select(.role == \"leader\")'\n")
+@data_option
+@output_option
+def status(data: Path, output: Output) -> None:
+    """Who leads, who trails, who is down."""
+    from actors.remote import connect
+
+    with connect(data) as cluster:
+        report = cluster.status()
+    head, rows = described(report)
+    if output.is_table:
+        output.line(
+            f"CLUSTER {head['cluster']}   machine {head['machine']}   leader {head['leader'] or '-'}   "
+            f"term {head['term']}   quorum {head['quorum']}"
+        )
+        output.rows([{key: value for key, value in row.items() if key != "error"} for row in rows])
+        for row in rows:
+            if row["error"]:
+                output.say(f"{row['node']} ended with: {row['error']}")
+    else:
+        output.record({**head, "nodes": rows})
+
+
+def described(report: ClusterReport) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """The cluster in one record, and a record for each peer.  Times are seconds, indices are log indices."""
+    up = [node.status for node in report.nodes if node.status is not None]
+    leaders = sorted((one for one in up if one.role == "leader"), key=lambda one: one.term)
+    leader = leaders[-1] if leaders else None
+    head: dict[str, object] = {
+        "cluster": report.name,
+        "machine": report.machine,
+        "leader": leader.server_id if leader else None,
+        "term": max((one.term for one in up), default=0),
+        "quorum": f"{len(report.nodes) // 2 + 1}/{len(report.nodes)}",
+    }
+    return head, [_row(node, leader.last_index if leader else None) for node in report.nodes]
+
+
+def _row(node: NodeReport, leader_last: int | None) -> dict[str, object]:
+    one = node.status
+    row: dict[str, object] = {"node": node.server_id, "role": one.role if one else node.state}
+    keys = ("term", "last", "written", "commit", "applied", "trails", "inbox", "dropped", "fsync_p99_ms", "uptime_s", "down_s")
+    row.update(dict.fromkeys(keys))
+    row["pid"] = node.process_id or None
+    if one is not None:
+        row.update(
+            term=one.term,
+            last=one.last_index,
+            written=one.written_index,
+            commit=one.commit_index,
+            applied=one.applied_index,
+            trails=None if leader_last is None else max(0, leader_last - one.last_index),
+            inbox=one.inbox_depth,
+            dropped=one.dropped_messages,
+            fsync_p99_ms=round(one.fsync_p99 * 1000, 2),
+            uptime_s=round(one.uptime, 1),
+        )
+    else:
+        row["down_s"] = round(node.seconds, 1)
+    row["error"] = node.error.get("what", "")
+    return row

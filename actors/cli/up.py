@@ -1,0 +1,73 @@
+"""`actorum up`: start a cluster and serve it until it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import click
+
+from actors.cli.output import say
+from actors.cli.shared import data_option
+
+if TYPE_CHECKING:
+    from actors.replicated import Replicated
+
+EXAMPLES = """
+Examples:
+
+\b
+  actorum up counter
+  actorum up counter --nodes 5 --data ./five &
+  actorum up mypackage.ledger:Ledger --data ./ledger
+
+Ctrl-C, SIGTERM or `actorum down` stop it in good order; after a crash, start it again on the same directory.
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("machine", default="counter")
+@click.option("--nodes", type=click.IntRange(1, 9), default=3, show_default=True, help="Peers, each a process.")
+@click.option("--name", help="The cluster's name.  [default: that of the directory]")
+@click.option("--memory", is_flag=True, help="Do not wait for the disk: survives kill -9, not a loss of power.")
+@data_option
+def up(machine: str, nodes: int, name: str | None, memory: bool, data: Path) -> None:
+    """Start a cluster of MACHINE: counter, counters, or "module:Class" of your own."""
+    from queue import SimpleQueue
+
+    from actors.cluster import peer_specs, run_peers
+    from actors.hosts import ProcessHost
+    from actors.service import Service, refuse_if_served
+    from actors.supervisor import Supervisor
+    from raft_core import Settings
+
+    asked: SimpleQueue[str] = SimpleQueue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: asked.put(signal.Signals(received).name))
+    began = monotonic()
+    kind = find_machine(machine)
+    refuse_if_served(data)
+    specs = peer_specs(kind, nodes, Settings(), data, "off" if memory else "full")
+    with run_peers(specs, ProcessHost(), timeout=10.0, data=data) as cluster:
+        assert isinstance(cluster.supervisor, Supervisor)
+        described = f"{kind._machine_name}@{kind.version}"
+        service = Service(cluster, cluster.supervisor, data, name=name or data.resolve().name, machine=described)
+        service.stop_asked = asked
+        try:
+            say(f"{nodes} peers of {described} ready in {monotonic() - began:.1f} s on {data}, leader {cluster.leader()}")
+            say(f"stopping: {asked.get()}")
+        finally:
+            service.close()
+
+
+def find_machine(name: str) -> type[Replicated]:
+    """The machine that is meant: one of ours by its short name, or "module:Class", looked up from here."""
+    from actors.replicated import load_machine
+
+    known = {"counter": "actors.machines.counter:Counter", "counters": "actors.machines.counters:Counters"}
+    if name not in known and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` would; the peers inherit it
+    return load_machine(known.get(name, name))

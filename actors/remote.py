@@ -1,0 +1,192 @@
+"""Using a cluster that another program runs (`actorum up`) on this machine.
+
+    with connect("./demo") as cluster:
+        counter = cluster.bind(Counter)
+        counter.incr()
+
+Commands go from this program straight to the peers, over links of its own; the service only hands them out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Connection as PipeEnd
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from actors.client import Client
+from actors.cluster import ClusterHandle
+from actors.cluster_ports import ClusterClient
+from actors.errors import ActorumError, ClusterNotRunning, error_from_json
+from actors.service_protocol import (
+    KEY_NAME,
+    SOCKET_NAME,
+    Answer,
+    AskStatus,
+    Attach,
+    ClusterReport,
+    Connection,
+    Done,
+    KillPeer,
+    Links,
+    Refusal,
+    Request,
+    RestartPeer,
+    StopCluster,
+    prove_to_server,
+    short_path,
+)
+from raft_core import ServerId
+
+if TYPE_CHECKING:
+    from actors.replicated import Replicated
+
+M = TypeVar("M", bound="Replicated")
+
+
+class RemoteCluster:
+    """A running cluster, from outside the program that runs it."""
+
+    def __init__(self, data: Path, timeout: float) -> None:
+        self._data = data
+        self._timeout = timeout
+        self._connection = _open(data)
+        self._links: Connection | None = None
+        self._client: Client | None = None
+        self._reader: threading.Thread | None = None
+
+    def status(self) -> ClusterReport:
+        """How the cluster's peers are."""
+        answer = self._ask(AskStatus())
+        assert isinstance(answer, ClusterReport)
+        return answer
+
+    def kill(self, server_id: ServerId | None = None) -> ServerId:
+        """SIGKILL a peer (None: the leader) and leave it down; its name."""
+        answer = self._ask(KillPeer(server_id))
+        assert isinstance(answer, Done)
+        assert answer.server_id is not None
+        return answer.server_id
+
+    def restart(self, server_id: ServerId) -> None:
+        """Start a peer again from its storage."""
+        self._ask(RestartPeer(server_id))
+
+    def down(self) -> None:
+        """Stop the whole cluster; returns when the service has ended."""
+        self._ask(StopCluster())
+        while self._connection.receive_answer() is not None:
+            pass
+
+    def client(self) -> Client:
+        """This program's client, with links to the peers."""
+        if self._client is None:
+            self._client = Client(timeout=self._timeout, health=self._health)
+            self._links = _open(self._data)
+            self._links.send(Attach())
+            ready = threading.Event()
+            self._reader = threading.Thread(
+                target=self._take_links, args=(self._links, self._client, ready), name="actorum-links", daemon=True
+            )
+            self._reader.start()
+            ready.wait(self._timeout)
+        return self._client
+
+    def bind(self, machine: type[M]) -> M:
+        """An instance of `machine` whose commands and queries go to the cluster."""
+        return machine._bound(_RemoteHandle(self.client(), self))
+
+    def _take_links(self, links: Connection, client: Client, ready: threading.Event) -> None:
+        while (received := links.receive_answer()) is not None:
+            answer, descriptors = received
+            if isinstance(answer, Links):
+                client.attach(answer.server_id, _ends(descriptors))
+            else:
+                ready.set()
+        ready.set()
+
+    def _health(self) -> str:
+        try:
+            down = [node for node in self.status().nodes if node.status is None]
+        except ActorumError as error:
+            return error.what
+        return ", ".join(f"{node.server_id} is {node.state} since {node.seconds:.1f} s" for node in down)
+
+    def _ask(self, request: Request) -> Answer:
+        self._connection.send(request)
+        received = self._connection.receive_answer()
+        if received is None:
+            raise _not_running(self._data, "the service ended while it was asked")
+        if isinstance(received[0], Refusal):
+            raise error_from_json(received[0].error)
+        return received[0]
+
+    def close(self) -> None:
+        """End the connection; the cluster goes on."""
+        if self._client is not None:
+            self._client.close()
+        if self._links is not None:
+            self._links.close()
+        if self._reader is not None:
+            self._reader.join()
+        self._connection.close()
+
+
+class _RemoteHandle(ClusterHandle):
+    """As that of a program which runs the cluster itself, but `cluster` is what can be done from outside."""
+
+    def __init__(self, client: ClusterClient, cluster: RemoteCluster) -> None:
+        self.submit_command = client.submit_command
+        self.submit_query = client.submit_query
+        self.attend = client.attend
+        self.cluster = cluster  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def connect(data: str | Path, *, timeout: float = 10.0) -> Iterator[RemoteCluster]:
+    """Connect to the cluster that `actorum up` runs on the data directory `data`.
+
+    `timeout`: seconds that calls wait unless they say otherwise.  Raises `ClusterNotRunning` if nobody serves there,
+    `AuthenticationFailed` if the keys differ.
+    """
+    cluster = RemoteCluster(Path(data), timeout)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def _open(data: Path) -> Connection:
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        key = (data / KEY_NAME).read_bytes()
+        with short_path(data, SOCKET_NAME) as address:
+            end.connect(address)
+        prove_to_server(end, key)
+    except OSError as error:
+        end.close()
+        raise _not_running(data, error.strerror or str(error)) from None
+    except ActorumError:
+        end.close()
+        raise
+    return Connection(end)
+
+
+def _ends(descriptors: list[int]) -> dict[str, PipeEnd]:
+    requests, consensus, applier = descriptors
+    return {
+        "requests": PipeEnd(requests, readable=False),
+        "consensus": PipeEnd(consensus, writable=False),
+        "applier": PipeEnd(applier, writable=False),
+    }
+
+
+def _not_running(data: Path, why: str) -> ClusterNotRunning:
+    return ClusterNotRunning(
+        f"no cluster is running on {data}",
+        why=why,
+        fix=f"actorum up counter --data {data}",
+    )

@@ -1,0 +1,189 @@
+"""The local service: lets other programs on this machine use and steer a running cluster (`actorum up`).
+
+Each connection has a small thread: requests such as "restart n2" take their time, and nobody else should wait for them.
+All of them end with the service.  A connection that sends what is no request is closed; the service goes on.
+
+A program that attaches gets links to the peers as descriptors and from then on talks to them directly: the service is
+not on the way of any command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import Connection as PipeEnd
+from pathlib import Path
+from queue import SimpleQueue
+
+from actors.cluster import Cluster
+from actors.errors import ActorumError, BadFrame
+from actors.protocol import Status
+from actors.service_protocol import (
+    KEY_NAME,
+    SOCKET_NAME,
+    Answer,
+    AskStatus,
+    Attach,
+    Attached,
+    ClusterReport,
+    Connection,
+    Done,
+    KillPeer,
+    Links,
+    NodeReport,
+    Refusal,
+    Request,
+    RestartPeer,
+    StopCluster,
+    prove_to_client,
+    short_path,
+)
+from actors.storage.port import StorageInUse
+from actors.supervisor import Supervisor
+from raft_core import ServerId
+
+_BACKLOG = 64
+
+
+class Service:
+    """Serves one cluster on the socket in its data directory, until `close`."""
+
+    def __init__(self, cluster: Cluster, supervisor: Supervisor, data: Path, *, name: str, machine: str) -> None:
+        self._cluster = cluster
+        self._supervisor = supervisor
+        self._data = data
+        self._name = name
+        self._machine = machine
+        self._key = read_or_make_key(data)
+        self._listener = _listen(data)
+        self._connections: dict[int, Connection] = {}
+        self._threads: list[threading.Thread] = []
+        self.stop_asked: SimpleQueue[str] = SimpleQueue()
+        """Somebody asked for the end; says who."""
+        self._acceptor = threading.Thread(target=self._accept, name="actorum-service", daemon=True)
+        self._acceptor.start()
+
+    def close(self) -> None:
+        """Serve nobody any more; the socket file is removed."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        self._listener.close()
+        for connection in list(self._connections.values()):
+            connection.close()
+        for thread in self._threads:
+            thread.join()
+        (self._data / SOCKET_NAME).unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                end, _ = self._listener.accept()
+            except OSError:
+                return
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            thread = threading.Thread(target=self._serve, args=(end,), name="actorum-connection", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, end: socket.socket) -> None:
+        connection = Connection(end)
+        self._connections[id(connection)] = connection
+        attached: list[int] = []
+        try:
+            if not prove_to_client(end, self._key):
+                return
+            while (request := connection.receive_request()) is not None:
+                if not connection.send(self._answer(request, connection, attached)):
+                    return
+        except BadFrame:
+            return
+        finally:
+            for client_id in attached:
+                with contextlib.suppress(ActorumError):
+                    self._supervisor.remove_client(client_id)
+            del self._connections[id(connection)]
+            connection.close()
+
+    def _answer(self, request: Request, connection: Connection, attached: list[int]) -> Answer:
+        try:
+            match request:
+                case AskStatus():
+                    return self._report()
+                case KillPeer(server_id=server_id):
+                    victim = server_id or self._cluster.leader()
+                    self._supervisor.kill(victim)
+                    return Done(victim)
+                case RestartPeer(server_id=server_id):
+                    self._supervisor.restart(server_id)
+                    return Done(server_id)
+                case StopCluster():
+                    self.stop_asked.put("down")
+                    return Done(None)
+                case Attach():
+                    attached.append(self._supervisor.add_client(_Passer(connection)))
+                    return Attached()
+        except ActorumError as error:
+            return Refusal(error.as_json())
+
+    def _report(self) -> ClusterReport:
+        statuses: dict[ServerId, Status | None] = self._cluster.status()
+        errors = self._supervisor.last_errors()
+        nodes = [
+            NodeReport(name, state.value, since, process_id, statuses.get(name), errors[name].as_json() if name in errors else {})
+            for name, (state, since, process_id) in self._supervisor.members().items()
+        ]
+        return ClusterReport(self._name, self._machine, tuple(nodes))
+
+
+class _Passer:
+    """Takes a remote client's links by passing them on (see `supervisor.LinkTaker`)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def attach(self, server_id: ServerId, ends: Mapping[str, PipeEnd]) -> None:
+        """Send the descriptors; our copies are closed, whether somebody took them or not."""
+        ordered = [ends[name] for name in ("requests", "consensus", "applier")]
+        self._connection.send(Links(server_id), tuple(end.fileno() for end in ordered))
+        for end in ordered:
+            end.close()
+
+
+def read_or_make_key(data: Path) -> bytes:
+    """The key of a data directory, made at the first start; only its owner may read it."""
+    path = data / KEY_NAME
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def refuse_if_served(data: Path) -> None:
+    """Raise `StorageInUse` if a service answers in this directory already."""
+    if not (data / SOCKET_NAME).exists():
+        return
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with probe, short_path(data, SOCKET_NAME) as address, contextlib.suppress(ConnectionRefusedError):
+        probe.connect(address)
+        raise StorageInUse(
+            f"a cluster is running on {data} already",
+            why="two sets of peers on the same logs would destroy them",
+            fix=f"use it (`actorum status --data {data}`), stop it (`actorum down --data {data}`), or choose another --data",
+        )
+
+
+def _listen(data: Path) -> socket.socket:
+    refuse_if_served(data)
+    (data / SOCKET_NAME).unlink(missing_ok=True)  # of a service that was killed
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with short_path(data, SOCKET_NAME) as address:
+        listener.bind(address)
+    os.chmod(data / SOCKET_NAME, 0o600)
+    listener.listen(_BACKLOG)
+    return listener
