@@ -87,7 +87,7 @@ class Client:
             raise WrongArguments(f"{name} with its arguments takes {size} bytes; {MAX_COMMAND_BYTES} are the limit")
         call: Call[R] = Call(decoder, self, self._seconds(options), name, safe_to_retry=True)
         with self._changed:
-            self.refuse_if_closed()
+            self._refuse_if_closed()
             if self._session.pending_commands >= MAX_PENDING:
                 raise Overloaded(
                     f"{MAX_PENDING} commands of this client wait for their answers",
@@ -104,7 +104,7 @@ class Client:
         """Send a query."""
         call: Call[R] = Call(decoder, self, self._seconds(options), name, safe_to_retry=True)
         with self._changed:
-            self.refuse_if_closed()
+            self._refuse_if_closed()
             self._session.query(name, arguments, options.consistency, call)
             self._send_if_due()
         return call
@@ -122,7 +122,7 @@ class Client:
             call._resolve(b"answered")
 
         with self._changed:
-            self.refuse_if_closed()
+            self._refuse_if_closed()
             number = self._session.inspect(server_id, digest, told, monotonic())
             self._send_if_due()
         with contextlib.suppress(CallTimeout):
@@ -131,8 +131,7 @@ class Client:
             self._session.forget_inspection(number)
         return answers[0] if answers else None
 
-    def refuse_if_closed(self) -> None:
-        """Raise `ClusterClosed` if there is nobody to ask any more."""
+    def _refuse_if_closed(self) -> None:
         if self._is_closed:
             raise ClusterClosed(
                 "the cluster is closed",

@@ -62,12 +62,11 @@ class Cluster:
 
     def status(self, timeout: float = 1.0) -> dict[ServerId, Status | None]:
         """How each peer is; None for one that does not answer within `timeout` seconds."""
-        self._client.refuse_if_closed()
         answers: dict[ServerId, Status | None] = {}
         for server_id, (state, _, _) in self._supervisor.members().items():
-            answer = None
-            if state is PeerState.UP:
-                answer = self._client.inspect(server_id, digest=False, timeout=timeout)
+            # Who is down is asked too, but not waited for: a client that is closed says so.
+            seconds = timeout if state is PeerState.UP else 0.0
+            answer = self._client.inspect(server_id, digest=False, timeout=seconds)
             answers[server_id] = answer if isinstance(answer, Status) else None
         return answers
 

@@ -72,7 +72,7 @@ class ControlChannel:
     def send(self, packet: Packet, descriptors: tuple[int, ...] = ()) -> bool:
         """Send, with copies of `descriptors`.  False if the other end is gone."""
         try:
-            socket.send_fds(self._socket, [_encode(packet)], descriptors)
+            socket.send_fds(self._socket, [_encode(packet)], descriptors, socket.MSG_DONTWAIT)
         except OSError:
             return False
         return True

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection as PipeEnd
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from actors.client import Client
@@ -87,26 +88,27 @@ class RemoteCluster:
             self._client = Client(timeout=self._timeout, health=self._health)
             self._links = _open(self._data)
             self._links.send(Attach())
-            ready = threading.Event()
+            ready: SimpleQueue[None] = SimpleQueue()
             self._reader = threading.Thread(
                 target=self._take_links, args=(self._links, self._client, ready), name="actorum-links", daemon=True
             )
             self._reader.start()
-            ready.wait(self._timeout)
+            with contextlib.suppress(Empty):
+                ready.get(timeout=self._timeout)
         return self._client
 
     def bind(self, machine: type[M]) -> M:
         """An instance of `machine` whose commands and queries go to the cluster."""
         return machine._bound(_RemoteHandle(self.client(), self))
 
-    def _take_links(self, links: Connection, client: Client, ready: threading.Event) -> None:
+    def _take_links(self, links: Connection, client: Client, ready: SimpleQueue[None]) -> None:
         while (received := links.receive_answer()) is not None:
             answer, descriptors = received
             if isinstance(answer, Links):
                 client.attach(answer.server_id, _ends(descriptors))
             else:
-                ready.set()
-        ready.set()
+                ready.put(None)
+        ready.put(None)
 
     def _health(self) -> str:
         try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 import threading
 from collections.abc import Mapping
@@ -42,6 +41,7 @@ from actors.service_protocol import (
     prove_to_client,
     short_path,
 )
+from actors.storage.files import read_or_make_secret, remove_if_there
 from actors.storage.port import StorageInUse
 from actors.supervisor import Supervisor
 from raft_core import ServerId
@@ -58,7 +58,7 @@ class Service:
         self._data = data
         self._name = name
         self._machine = machine
-        self._key = read_or_make_key(data)
+        self._key = read_or_make_secret(data / KEY_NAME)
         self._listener = _listen(data)
         self._connections: dict[int, Connection] = {}
         self._threads: list[threading.Thread] = []
@@ -77,7 +77,7 @@ class Service:
             connection.close()
         for thread in self._threads:
             thread.join()
-        (self._data / SOCKET_NAME).unlink(missing_ok=True)
+        remove_if_there(self._data / SOCKET_NAME)
 
     def _accept(self) -> None:
         while True:
@@ -134,7 +134,14 @@ class Service:
         statuses: dict[ServerId, Status | None] = self._cluster.status()
         errors = self._supervisor.last_errors()
         nodes = [
-            NodeReport(name, state.value, since, process_id, statuses.get(name), errors[name].as_json() if name in errors else {})
+            NodeReport(
+                server_id=name,
+                state=state.value,
+                seconds=since,
+                process_id=process_id,
+                status=statuses.get(name),
+                error=errors[name].as_json() if name in errors else {},
+            )
             for name, (state, since, process_id) in self._supervisor.members().items()
         ]
         return ClusterReport(self._name, self._machine, tuple(nodes))
@@ -154,16 +161,6 @@ class _Passer:
             end.close()
 
 
-def read_or_make_key(data: Path) -> bytes:
-    """The key of a data directory, made at the first start; only its owner may read it."""
-    path = data / KEY_NAME
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()
-
-
 def refuse_if_served(data: Path) -> None:
     """Raise `StorageInUse` if a service answers in this directory already."""
     if not (data / SOCKET_NAME).exists():
@@ -174,13 +171,13 @@ def refuse_if_served(data: Path) -> None:
         raise StorageInUse(
             f"a cluster is running on {data} already",
             why="two sets of peers on the same logs would destroy them",
-            fix=f"use it (`actorum status --data {data}`), stop it (`actorum down --data {data}`), or choose another --data",
+            fix=f"actorum down --data {data}",
         )
 
 
 def _listen(data: Path) -> socket.socket:
     refuse_if_served(data)
-    (data / SOCKET_NAME).unlink(missing_ok=True)  # of a service that was killed
+    remove_if_there(data / SOCKET_NAME)  # of a service that was killed
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with short_path(data, SOCKET_NAME) as address:
         listener.bind(address)

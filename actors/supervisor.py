@@ -221,7 +221,7 @@ class Supervisor:
                 if key.data is None:
                     os.read(self._wake_reader, 4096)
                 else:
-                    self._hear(key.data)
+                    self._hear_safely(key.data)
             with contextlib.suppress(Empty):
                 while True:
                     self._asked.get_nowait()()
@@ -259,6 +259,15 @@ class Supervisor:
         member.wanted, member.restart_at = False, None
         if member.hosted is not None:
             member.hosted.kill()
+
+    def _hear_safely(self, member: Member) -> None:
+        """A peer that says what cannot be understood is killed; the others still need this thread."""
+        try:
+            self._hear(member)
+        except Exception as error:
+            member.last_error = PeerFailed(f"{member.spec.config.server_id} was killed: {error}", why="a control packet")
+            if member.hosted is not None:
+                member.hosted.kill()
 
     def _hear(self, member: Member) -> None:
         """Something on a peer's control channel; its end is the peer's end."""

@@ -10,7 +10,7 @@ from actors.cli.output import say
 from actors.cli.shared import data_option
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  actorum down --data ./demo\n")
 @data_option
 def down(data: Path) -> None:
     """Stop a running cluster; its data stays."""

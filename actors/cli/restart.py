@@ -10,7 +10,7 @@ from actors.cli.output import say
 from actors.cli.shared import data_option
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  actorum restart n2\n")
 @click.argument("node")
 @data_option
 def restart(node: str, data: Path) -> None:

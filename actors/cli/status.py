@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from actors.service_protocol import ClusterReport, NodeReport
 
 
-@click.command(epilog="\b\nExamples:\n  actorum status\n  actorum status -o json | jq '.nodes[] | select(.role == \"leader\")'\n")
+EXAMPLES = """
+\b
+Examples:
+  actorum status
+  actorum status -o json | jq '.nodes[] | select(.role == "leader")'
+"""
+
+
+@click.command(epilog=EXAMPLES)
 @data_option
 @output_option
 def status(data: Path, output: Output) -> None:

@@ -57,7 +57,8 @@ def up(machine: str, nodes: int, name: str | None, memory: bool, data: Path) -> 
         service = Service(cluster, cluster.supervisor, data, name=name or data.resolve().name, machine=described)
         service.stop_asked = asked
         try:
-            say(f"{nodes} peers of {described} ready in {monotonic() - began:.1f} s on {data}, leader {cluster.leader()}")
+            seconds = monotonic() - began
+            say(f"{nodes} peers of {described} ready in {seconds:.1f} s on {data}, leader {cluster.leader()}")
             say(f"stopping: {asked.get()}")
         finally:
             service.close()

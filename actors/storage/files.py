@@ -8,8 +8,10 @@ trap of POSIX record locks), and because the database must be examined before SQ
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import secrets
 import time
 from pathlib import Path
 
@@ -36,6 +38,22 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_or_make_secret(path: Path, size: int = 32) -> bytes:
+    """The secret in `path`, made at the first time; only its owner may read it."""
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, secrets.token_bytes(size))
+        finally:
+            os.close(descriptor)
+    return path.read_bytes()
+
+
+def remove_if_there(path: Path) -> None:
+    """Remove a name; nothing happens if it is gone already."""
+    path.unlink(missing_ok=True)
 
 
 class FileLock:

@@ -54,14 +54,18 @@ class SilentPeer:
         consensus_in, consensus_out = link_pair()
         applier_in, applier_out = link_pair()
         self.reader = LinkReader(requests_in)
+        self._heard: list[bytes] = []
         self.consensus, self.applier = LinkWriter(consensus_out), LinkWriter(applier_out)
         client.attach(name, {"requests": requests_out, "consensus": consensus_in, "applier": applier_in})
 
     def asked(self) -> ClientMessage:
         """The next request."""
-        frames: list[bytes] = []
-        eventually(lambda: bool(frames.extend(self.reader.get_available()) or frames), "a request")
-        return decode_client_message(frames[0])
+        eventually(self._has_heard, "a request")
+        return decode_client_message(self._heard.pop(0))
+
+    def _has_heard(self) -> bool:
+        self._heard += self.reader.get_available()
+        return bool(self._heard)
 
     def say(self, message: PeerMessage) -> None:
         self.applier.put(encode(message))
@@ -346,7 +350,7 @@ def test_closing_fails_every_call_under_way_and_wakes_all_who_wait() -> None:
 def test_closing_while_one_thread_reads_and_nobody_sleeps_does_not_hang() -> None:
     for _ in range(20):
         client = Client(timeout=PATIENCE, health=lambda: "")
-        thread = threading.Thread(target=lambda c=client: incr(c).exception())  # type: ignore[misc]
+        thread = threading.Thread(target=incr(client).exception)
         thread.start()
         eventually(lambda c=client: c._reader is not None, "a reader")  # type: ignore[misc]
         closing = threading.Thread(target=client.close)

@@ -1,7 +1,7 @@
 """The likeliest mistakes, each made by a real little program: what it is told, how it ends, and how soon.
 
-Line 1 names the code and this case, then come why and fix.  Measured times are printed; the bounds asserted are generous,
-for the machine may be busy.
+Line 1 names the code and this case, then come why and fix.  Measured times are printed; the bounds asserted are
+generous, for the machine may be busy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a newcomer types in the first five minutes, as whole programs: they run, print what they should, and end clean."""
+"""What a newcomer types in the first five minutes, as whole programs: they run, say what they should, and end clean."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_a_deadline_ends_the_wait(box: Box) -> None:
     box.deadlines.set(ResetElectionTimer(30), began)
     turn = box.mailbox.get().message
     assert isinstance(turn, Turn)
-    assert turn.notes == turn.from_peers == turn.from_clients == []
+    assert not turn.notes and not turn.from_peers and not turn.from_clients
     assert 0.03 <= turn.now - began < PATIENCE
 
 

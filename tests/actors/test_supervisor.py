@@ -85,6 +85,11 @@ class Puppet:
             self.theirs.send(PeerEnded(error.as_json()))
         self.theirs.close()
 
+    def obey(self) -> None:
+        """Wait to be told to stop, and stop."""
+        self.theirs.receive()
+        self.end()
+
     def kill(self) -> None:
         self._host.killed += 1
         self.end()
@@ -98,6 +103,7 @@ class Puppets:
     """A host that notes when it had to launch."""
 
     def __init__(self, *, ready: bool = True, exit_code: int | None = None) -> None:
+        """`exit_code`: peers end with it instead of becoming ready."""
         self.ready = ready
         self.exit_code = exit_code
         self.launched: list[tuple[float, Puppet]] = []
@@ -106,7 +112,9 @@ class Puppets:
     def launch(self, spec: PeerSpec) -> Hosted:
         puppet = Puppet(self)
         self.launched.append((monotonic(), puppet))
-        if self.ready:
+        if self.exit_code is not None:
+            puppet.end()
+        elif self.ready:
             puppet.theirs.send(PeerReady(4000 + len(self.launched), 17))
         return puppet
 
@@ -140,33 +148,25 @@ def test_start_returns_when_all_peers_have_recovered() -> None:
 
 
 def test_a_peer_that_ends_before_it_is_ready_fails_the_start_with_a_reason() -> None:
-    host = Puppets(ready=False, exit_code=3)
+    host = Puppets(exit_code=3)
     with supervised(host) as supervisor:
-        failing = threading.Thread(target=lambda: eventually(lambda: len(host.launched) == 3, "3 launches"))
-        failing.start()
-        failing_all = threading.Timer(0.0, lambda: (failing.join(), [puppet.end() for _, puppet in host.launched]))
-        failing_all.start()
         with pytest.raises(PeerFailed, match=r"n1 ended while it was starting \(exit code 3\)"):
             supervisor.start(PATIENCE)
-        failing_all.join()
         assert states(supervisor) == [PeerState.FAILED] * 3
         assert len(host.launched) == 3, "what ended its first start will end the next one too"
 
 
 def test_the_exit_code_of_a_missing_main_guard_is_understood() -> None:
-    host = Puppets(ready=False, exit_code=NO_MAIN_GUARD_EXIT)
+    host = Puppets(exit_code=NO_MAIN_GUARD_EXIT)
     with supervised(host, specs(names=("n1",))) as supervisor:
-        ending = threading.Timer(0.0, lambda: (eventually(lambda: bool(host.launched), "launch"), host.latest.end()))
-        ending.start()
         with pytest.raises(ActorumError) as caught:
             supervisor.start(PATIENCE)
-        ending.join()
         assert caught.value.code == "NO-MAIN-GUARD"
 
 
 def test_peers_that_are_never_ready_fail_the_start_in_time_and_by_name() -> None:
     with supervised(Puppets(ready=False)) as supervisor:
-        with pytest.raises(PeerFailed, match="within 0.1 s") as caught:
+        with pytest.raises(PeerFailed, match=r"within 0\.1 s") as caught:
             supervisor.start(0.1)
         assert "n3 is starting since" in caught.value.why
 
@@ -251,7 +251,7 @@ def test_restart_of_a_running_peer_makes_a_new_incarnation_of_it() -> None:
         supervisor.start(PATIENCE)
         before = supervisor.members()["n1"][2]
         first = host.latest
-        stopping = threading.Thread(target=lambda: (first.theirs.receive(), first.end()))
+        stopping = threading.Thread(target=first.obey)
         stopping.start()
         supervisor.restart("n1", PATIENCE)
         stopping.join()

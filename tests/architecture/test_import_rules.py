@@ -68,7 +68,12 @@ ROOMS = [
             }
         ),
         "processes and links between them are made in one place",
-        {"multiprocessing.connection.Connection": frozenset({"actors/client.py"})},  # a type: what a link is made of
+        # A type: what a link is made of.
+        {
+            "multiprocessing.connection.Connection": frozenset(
+                {"actors/client.py", "actors/remote.py", "actors/service.py"}
+            )
+        },
     ),
     Room("dill", frozenset({"actors/codec.py"}), "code commands are made and loaded behind one door"),
     Room("sqlite3", frozenset({"actors/storage/", "actors/cli/doctor.py"}), "what is durable is decided in one place"),
@@ -76,7 +81,8 @@ ROOMS = [
         "threading",
         frozenset({"actors/lock_based/", "actors/calls.py", "actors/client.py"}),
         "nobody else shares memory between threads, so nobody else needs a lock",
-        {"threading.Thread": frozenset({"actors/supervisor.py"})},  # the one that owns everything there
+        # Threads that own what they use, or wait for somebody outside.
+        {"threading.Thread": frozenset({"actors/supervisor.py", "actors/remote.py", "actors/service.py"})},
     ),
     *(
         Room(module, frozenset(), "bytes from elsewhere are never unpickled")
@@ -104,8 +110,11 @@ WRITING_METHODS = frozenset(
 WRITING_OS = {"open", "fsync", "fdatasync", "truncate", "ftruncate", "mkdir", "makedirs", "rmdir", "remove", "unlink"}
 WRITING_FUNCTIONS = frozenset(f"os.{name}" for name in WRITING_OS | {"rename", "replace", "link", "symlink"})
 WRITING_MODULES = ("shutil", "tempfile")
-MAY_USE_ELSEWHERE = {"actors/cluster.py": frozenset({"tempfile.mkdtemp", "shutil.rmtree"})}
-"""A cluster without a data directory of its own has one for its lifetime."""
+MAY_USE_ELSEWHERE = {
+    "actors/cluster.py": frozenset({"tempfile.mkdtemp", "shutil.rmtree"}),
+    "actors/service_protocol.py": frozenset({"os.open"}),
+}
+"""A cluster without a data directory of its own has one for its lifetime; opening a directory names a socket in it."""
 
 # --- Examples show what a user can write.
 
