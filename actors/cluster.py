@@ -174,7 +174,9 @@ def check_timers(settings: Settings) -> None:
 def _check_options(nodes: object, engine: object, storage: object) -> None:
     """A misspelt option must not quietly mean another one."""
     if not isinstance(nodes, int) or nodes < 1:
-        raise WrongArguments(f"a cluster cannot have {nodes!r} nodes", why="it has a whole number of them", fix="nodes=3")
+        raise WrongArguments(
+            f"a cluster cannot have {nodes!r} nodes", why="it has a whole number of them", fix="nodes=3"
+        )
     for name, value, known in (
         ("engine", engine, ("processes", "threads", "sim")),
         ("storage", storage, (None, "sqlite", "memory")),
@@ -211,7 +213,9 @@ def start_cluster(
     _check_options(nodes, engine, storage)
     if engine == "sim":
         if data is not None or storage == "sqlite":
-            raise WrongArguments("the simulated cluster keeps nothing on disk", fix='leave out data= and storage="sqlite"')
+            raise WrongArguments(
+                "the simulated cluster keeps nothing on disk", fix='leave out data= and storage="sqlite"'
+            )
         from actors.sim import start_sim_cluster
 
         with start_sim_cluster(machine, nodes=nodes, seed=seed or 0, timeout=timeout, settings=settings) as bound:

@@ -320,9 +320,10 @@ def _refuse_global(function: FunctionType, name: str, seen: set[int]) -> None:
         return
     value = function.__globals__[name]
     if isinstance(value, FunctionType):
-        return _refuse_captured(value, seen)
+        _refuse_captured(value, seen)
+        return
     if isinstance(value, ModuleType) and value.__name__ != "__main__":
-        return None
+        return
     if not _is_live(value) and not _is_constant(value):
         raise _global_in_lambda(function, name, f"is a {type(value).__name__}, which may change")
     _pickle(value, f"global {name!r} ({_type_name(type(value))})")

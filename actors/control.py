@@ -1,8 +1,8 @@
 """The control channel between the supervisor and a peer: small packets that may carry descriptors.
 
 A pair of Unix sockets with message boundaries.  Links are made by the supervisor and handed to running peers as
-descriptors (SCM_RIGHTS), which a queue object could not be.  The channel's end also tells of death: whichever side dies,
-the other reads end-of-file at once, so a killed supervisor leaves no peer behind and a killed peer is noticed in
+descriptors (SCM_RIGHTS), which a queue object could not be.  The channel's end also tells of death: whichever dies, the
+other reads end-of-file at once, so a killed supervisor leaves no peer behind and a killed peer is noticed in
 microseconds.
 """
 

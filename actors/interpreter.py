@@ -45,7 +45,6 @@ from raft_core import (
     step_all,
 )
 
-
 GATHERING_TIME = 0.005
 """Seconds after which a follower's committed entries go to its applier at the latest."""
 GATHERED_ENTRIES = 64
@@ -183,7 +182,7 @@ class Interpreter:
                 assert_never(effect)
 
     def _apply(self, work: Apply, now: float) -> None:
-        """A leader's clients wait for it; nobody waits for a follower's, which is worth a few milliseconds of gathering:
+        """A leader's clients wait for it; nobody waits for a follower's.  So a follower gathers for some milliseconds:
         waking its applier for each entry would take processor time from those on whom the commit depends."""
         if isinstance(self.server.role, Leader) or len(work.entries) >= GATHERED_ENTRIES:
             self._give(work)

@@ -1,7 +1,7 @@
 """The mailbox of a peer: everything that happens to it, one turn at a time.
 
-Pykka lets an actor type bring its own inbox (`put`, `get`, `empty`).  This one's `get` waits, in the actor's own thread,
-on all inbound links, on a wake-up descriptor for what other threads `put`, and on the next deadline, and returns all
+Pykka lets an actor type bring its own inbox (`put`, `get`, `empty`).  This one's `get` waits, in the actor's thread, on
+all inbound links, on a wake-up descriptor for what other threads `put`, and on the next deadline, and returns all
 that is there as one `Turn`.  So there are no bridge threads and no hand-off, batches come for free, and a timer is
 compared with the clock when its turn comes instead of being queued.
 

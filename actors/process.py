@@ -131,9 +131,7 @@ def report_end(channel: ControlChannel, error: BaseException | None) -> None:
     channel.close()
 
 
-def peer_main(
-    end: socket.socket, encoded_spec: bytes, boundary: Callable[[Effect], None] | None = None
-) -> None:
+def peer_main(end: socket.socket, encoded_spec: bytes, boundary: Callable[[Effect], None] | None = None) -> None:
     """Entry point of a peer's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL)

@@ -1,7 +1,7 @@
 """What clients and peers say to each other, and what the supervisor says to a peer.
 
-Every message is a tagged, array-like msgspec struct: its own wire format, strictly validated, never unpickled.  Commands
-and replies inside are opaque bytes here (see `codec` and `replies`).
+Every message is a tagged, array-like msgspec struct: its own wire format, strictly validated, never unpickled.
+Commands and replies inside are opaque bytes here (see `codec` and `replies`).
 
 A client numbers its *batches*; a peer answers a batch by its number and never needs to look into a command.  What a
 peer says comes on two links, because a link has one writer: the consensus voice (`Refused`, `Status`) and the

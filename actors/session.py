@@ -7,7 +7,7 @@ out.  The rules of the file:
   new command: exactly once, across leader changes.
 * A lost answer is *unknown*, never failed: the command is offered again, to whoever leads now.
 * While answers are under way, new commands gather into the next batch; with nothing under way they go at once.
-* Nobody is flooded: who refuses is asked again after a pause, who is silent is asked how it is before it is asked again.
+* Nobody is flooded: who refuses is asked again after a pause; the silent are asked how they are, then asked again.
 
 All times are seconds of one monotonic clock that the caller reads.
 """
@@ -385,9 +385,7 @@ class Session:
             while self._unsent and len(commands) < MAX_BATCH:
                 sequence = self._unsent[0]
                 command = self._commands[sequence]
-                encoded = encode_command(
-                    self.session_id, sequence, lowest_pending, command.name, command.arguments
-                )
+                encoded = encode_command(self.session_id, sequence, lowest_pending, command.name, command.arguments)
                 size += len(encoded)
                 if commands and size > MAX_BATCH_BYTES:
                     break
@@ -409,7 +407,7 @@ class Session:
         return self._next_batch_id - 1
 
     def look_for_silence(self, now: float) -> None:
-        """No answer for long: ask everybody how they are; for very long: send again (the cluster tells repeats apart)."""
+        """No answer for long: ask all how they are; for very long: send again (the cluster tells repeats apart)."""
         oldest = next(iter(self._batches.values()), None)
         if oldest is None or now - oldest.sent_at < SILENCE or now - self._asked_around_at < SILENCE:
             return

@@ -103,7 +103,9 @@ class Supervisor:
         """Start all peers and wait until each has recovered; raises the first peer's error if one cannot."""
         self._ask(lambda: self._each(self._launch))
         try:
-            self._until(lambda: all(m.state in (PeerState.UP, PeerState.FAILED) for m in self._members.values()), timeout)
+            self._until(
+                lambda: all(m.state in (PeerState.UP, PeerState.FAILED) for m in self._members.values()), timeout
+            )
         except TimeoutError:
             raise PeerFailed(f"not all peers were ready within {timeout} s", why=self.health()) from None
         for member in self._members.values():
@@ -125,7 +127,9 @@ class Supervisor:
         except TimeoutError:
             self.kill(server_id)
         self._ask(lambda: self._launch(member))
-        self._until(lambda: member.state is PeerState.UP or (member.error is not None and member.hosted is None), timeout)
+        self._until(
+            lambda: member.state is PeerState.UP or (member.error is not None and member.hosted is None), timeout
+        )
         if member.error is not None:
             raise member.error
 
@@ -265,7 +269,9 @@ class Supervisor:
         try:
             self._hear(member)
         except Exception as error:
-            member.last_error = PeerFailed(f"{member.spec.config.server_id} was killed: {error}", why="a control packet")
+            member.last_error = PeerFailed(
+                f"{member.spec.config.server_id} was killed: {error}", why="a control packet"
+            )
             if member.hosted is not None:
                 member.hosted.kill()
 

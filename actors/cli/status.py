@@ -63,7 +63,19 @@ def described(report: ClusterReport) -> tuple[dict[str, object], list[dict[str, 
 def _row(node: NodeReport, leader_last: int | None) -> dict[str, object]:
     one = node.status
     row: dict[str, object] = {"node": node.server_id, "role": one.role if one else node.state}
-    keys = ("term", "last", "written", "commit", "applied", "trails", "inbox", "dropped", "fsync_p99_ms", "uptime_s", "down_s")
+    keys = (
+        "term",
+        "last",
+        "written",
+        "commit",
+        "applied",
+        "trails",
+        "inbox",
+        "dropped",
+        "fsync_p99_ms",
+        "uptime_s",
+        "down_s",
+    )
     row.update(dict.fromkeys(keys))
     row["pid"] = node.process_id or None
     if one is not None:
