@@ -12,9 +12,9 @@ export PIP_QUIET := 1
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
-SOURCES := raft_core actors tests $(wildcard examples benchmarks)
+SOURCES := raft_core actors tests examples benchmarks docs/generate.py
 
-.PHONY: help demo test lint check bench kill-trials coverage clean
+.PHONY: help demo test lint check docs bench kill-trials coverage clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,12 +33,16 @@ lint: .venv/.stamp-lint ## style, format, types, import contracts
 
 check: lint test ## lint and test: what a change must pass
 
+docs: .venv/.stamp-project ## write the reference pages anew, from the code
+	@$(BIN)/python docs/generate.py
+
 bench: .venv/.stamp-bench ## commits per second on this machine, beside PySyncObj
 	@$(BIN)/python -m benchmarks.throughput --json report/throughput.json
 	@$(BIN)/python -m benchmarks.core_cost
 
-kill-trials: .venv/.stamp-test ## kill -9 peers at random moments, again and again
-	@$(BIN)/python tests/chaos/kill_trials.py
+kill-trials: .venv/.stamp-test ## kill -9 peers at random moments: 60 trials at saturation, 60 at 2,000 commands/s
+	@$(BIN)/python -m tests.chaos.kill_trials --trials 60 --load saturation --storage memory
+	@$(BIN)/python -m tests.chaos.kill_trials --trials 60 --load 2000 --storage sqlite
 
 coverage: .venv/.stamp-test ## every branch of raft_core is taken by its own tests
 	@$(BIN)/python -m pytest tests/core --cov --cov-report=term-missing --cov-fail-under=100

@@ -173,12 +173,18 @@ def test_a_callback_may_wait_for_another_call(counter: Counter) -> None:
     assert all(inner > outer for outer, inner in told)
 
 
-def test_a_callback_may_wait_for_an_answer_that_came_together_with_its_own(counter: Counter) -> None:
+def test_a_callback_may_wait_for_an_answer_that_came_together_with_its_own() -> None:
     told: list[int] = []
-    first = counter.incr.submit()
-    second = counter.incr.submit()
-    first.add_done_callback(lambda _: told.append(second.result()))
-    eventually(lambda: bool(told), "the callback")
+    with lonely_client(timeout=PATIENCE) as client:
+        peer = SilentPeer(client)
+        first, second = incr(client), incr(client)
+        first.add_done_callback(lambda _: told.append(second.result()))
+        peer.open_session()
+        peer.say(Results(peer.asked().batch_id, 0, (encode_result(1), encode_result(2))))
+        began = monotonic()
+        eventually(lambda: bool(told), "the callback")
+        assert told == [2] and monotonic() - began < PATIENCE / 2
+        peer.close()
 
 
 def test_a_callback_that_raises_stops_nobody(counter: Counter, capsys: pytest.CaptureFixture[str]) -> None:
