@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -24,7 +23,7 @@ from typing import Any, TypeVar
 from actors.calls import Call, SubmitOptions
 from actors.codec import MAX_COMMAND_BYTES
 from actors.errors import BadFrame, CallTimeout, ClusterClosed, NoQuorum, OutcomeUnknown, Overloaded, WrongArguments
-from actors.links import LinkClosed, LinkReader, LinkWriter
+from actors.links import LinkClosed, LinkReader, LinkWriter, Poll
 from actors.protocol import Digest, Status, decode_peer_message, encode
 from actors.session import REFUSED_PAUSE, Answer, Session
 from raft_core import ServerId
@@ -67,11 +66,11 @@ class Client:
         self._look_at = 0.0
         self._peers: dict[ServerId, PeerEnds] = {}
         self._discarded: list[LinkReader] = []
-        self._selector = selectors.DefaultSelector()
+        self._poll: Poll[tuple[ServerId, LinkReader] | None] = Poll()
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
+        self._poll.watch(self._wake_reader, None)
         self._attendant: threading.Thread | None = None
         self._attends = False
         self._is_closed = False
@@ -241,7 +240,7 @@ class Client:
             self._peers[server_id] = arrival
             self._session.attached(server_id)
             for end in arrival.readers:
-                self._selector.register(end, selectors.EVENT_READ, (server_id, end))
+                self._poll.watch(end, (server_id, end))
             self._send()
             self._wake()
 
@@ -254,7 +253,7 @@ class Client:
         if ends is None:
             return
         for reader in ends.readers:
-            self._selector.unregister(reader)
+            self._poll.forget(reader)
         ends.writer.close()
         self._discarded.extend(ends.readers)
         if self._reader is None:
@@ -272,14 +271,14 @@ class Client:
             self._hand_out()
             return
         now = monotonic()
-        ready = self._selector.select(max(0.0, min(seconds, self._session.next_tick(now) - now)))
+        ready = self._poll.wait(max(0.0, min(seconds, self._session.next_tick(now) - now)))
         arrived: list[tuple[ServerId, LinkReader, list[bytes] | None]] = []
-        for key, _ in ready:
-            if key.data is None:
+        for source in ready:
+            if source is None:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_reader, 4096)
                 continue
-            server_id, reader = key.data
+            server_id, reader = source
             arrived.append((server_id, reader, _available(reader)))
         with self._changed:
             for server_id, reader, frames in arrived:
@@ -355,7 +354,7 @@ class Client:
             for server_id in list(self._peers):
                 self._detach(server_id)
             self._close_discarded()
-            self._selector.close()
+            self._poll.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
 

@@ -218,7 +218,15 @@ def start_cluster(
             )
         from actors.sim import start_sim_cluster
 
-        with start_sim_cluster(machine, nodes=nodes, seed=seed or 0, timeout=timeout, settings=settings) as bound:
+        with start_sim_cluster(
+            machine,
+            nodes=nodes,
+            seed=seed or 0,
+            timeout=timeout,
+            settings=settings,
+            allow_code=allow_code is not False,
+            check_determinism=check_determinism,
+        ) as bound:
             yield bound
         return
     with _directory(data, storage, engine) as (directory, synchronous):

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 from collections import deque
 from collections.abc import Callable, Iterable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -26,7 +25,7 @@ from pykka._envelope import Envelope
 from actors.applier import ClientId
 from actors.deadlines import NEVER, Deadlines
 from actors.errors import ActorumError, BadFrame
-from actors.links import LinkClosed, LinkReader, LinkWriter
+from actors.links import LinkClosed, LinkReader, LinkWriter, Poll
 from raft_core import LogIndex, ServerId
 
 
@@ -98,7 +97,8 @@ class Mailbox:
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self._selector = selectors.DefaultSelector()
+        self._poll: Poll[Callable[[], None]] = Poll()
+        self._readers: set[LinkReader] = set()
         self._notes: deque[Envelope[Any]] = deque()
         self._others: deque[Envelope[Any]] = deque()
         self._applied: AppliedUpTo | None = None
@@ -108,7 +108,7 @@ class Mailbox:
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wake_ups)
+        self._poll.watch(self._wake_reader, self._drain_wake_ups)
         self._flushing: set[LinkWriter] = set()
         self._turn = Turn(0.0, [], [], [])
         self.depth = 0
@@ -153,10 +153,10 @@ class Mailbox:
         turn = self._turn = Turn(0.0, [], [], [])
         self._sleeping = True
         timeout = 0.0 if self._notes else self._until_next_deadline()
-        ready = self._selector.select(timeout)
+        ready = self._poll.wait(timeout)
         self._sleeping = False
-        for key, _ in ready:
-            key.data()
+        for happened in ready:
+            happened()
         self._take_notes(turn)
         self.depth = len(turn.from_peers) + len(turn.from_clients) + len(turn.notes)
         return Turn(monotonic(), turn.notes, turn.from_peers, turn.from_clients)
@@ -207,7 +207,8 @@ class Mailbox:
                 self.forget(reader)
                 ended()
 
-        self._selector.register(reader, selectors.EVENT_READ, ready)
+        self._readers.add(reader)
+        self._poll.watch(reader, ready)
 
     def refuse(self, error: ActorumError) -> None:
         """Note why something that came over a link was not taken."""
@@ -216,46 +217,48 @@ class Mailbox:
     def forget(self, reader: LinkReader) -> None:
         """Read this link no more."""
         if not reader.is_closed:
-            self._selector.unregister(reader)
+            self._poll.forget(reader)
+            self._readers.discard(reader)
             reader.close()
 
     def watch(self, source: _Watched | int, happened: Callable[[], Iterable[Note]]) -> None:
         """When `source` is readable, `happened` says what that means."""
-        self._selector.register(source, selectors.EVENT_READ, lambda: self._turn.notes.extend(happened()))
+        self._poll.watch(source, lambda: self._turn.notes.extend(happened()))
 
     def unwatch(self, source: _Watched | int) -> None:
         """Look at `source` no more."""
         with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(source)
+            self._poll.forget(source)
 
     def flush(self, writer: LinkWriter) -> None:
         """The pipe of `writer` was full: send the rest when it is not."""
         if writer in self._flushing or writer.is_closed:
             return
         self._flushing.add(writer)
-        self._selector.register(writer, selectors.EVENT_WRITE, lambda: self._flush(writer))
+        self._poll.watch(writer, lambda: self._flush(writer), to_write=True)
 
     def _flush(self, writer: LinkWriter) -> None:
         descriptor = writer.fileno()
         writer.flush()
         if not writer.backlog:
             self._flushing.discard(writer)
-            self._selector.unregister(descriptor)
+            self._poll.forget(descriptor)
 
     def discard(self, writer: LinkWriter) -> None:
         """Write to this link no more."""
         if writer in self._flushing:
             self._flushing.discard(writer)
-            self._selector.unregister(writer.fileno())
+            self._poll.forget(writer.fileno())
         writer.close()
 
     def close(self) -> None:
         """Give the descriptors back."""
         self._is_closed = True
-        for key in list(self._selector.get_map().values()):
-            if isinstance(key.fileobj, LinkReader | LinkWriter):
-                key.fileobj.close()
-        self._selector.close()
+        for reader in self._readers:
+            reader.close()
+        for writer in self._flushing:
+            writer.close()
+        self._poll.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
@@ -299,10 +302,7 @@ class DrainingInbox:
         return Envelope(Batch(batch)) if batch else self._others.popleft()
 
     def _next(self) -> Envelope[Any] | None:
-        try:
-            return self._queue.get_nowait()
-        except Empty:
-            return None
+        return None if self._queue.empty() else self._queue.get()  # nobody else takes from it
 
     def empty(self) -> bool:
         """Nothing was `put` that has not been got."""

@@ -1,4 +1,4 @@
-"""Writes the reference pages that are tables of what the code says of itself: errors, settings, effects, events, CLI.
+"""Writes the reference pages that are tables of what the code says of itself: API, errors, settings, effects, CLI.
 
 python docs/generate.py          write them
 python docs/generate.py --check  exit 1 if one of them is not what would be written
@@ -10,15 +10,20 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from enum import Enum
 from importlib import import_module
 from pathlib import Path
 
 import click
 import msgspec
 
+import actors
 import raft_core
 from actors import errors
+from actors.bound import BoundCommand, BoundQuery
 from actors.cli import COMMANDS, app
+from actors.replicated import ClusterStarter
+from actors.sim import SimCluster
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code; change it there. -->\n"
@@ -26,7 +31,7 @@ NOTE = "<!-- Written by docs/generate.py from the code; change it there. -->\n"
 
 def errors_page() -> str:
     """Every error: code, exit code, meaning."""
-    for module in ("actors.storage.port", "actors.demo", "actors.cli"):
+    for module in ("actors.storage.port", "actors.demo", *(c.place.partition(":")[0] for c in COMMANDS.values())):
         import_module(module)  # they have errors of their own
     kinds = sorted(_subclasses(errors.ActorumError), key=lambda kind: kind.code)
     rows = [f"| `{k.code}` | `{k.__name__}` | {int(k.exit_code)} | {_first_lines(k)} |" for k in kinds]
@@ -37,7 +42,7 @@ def errors_page() -> str:
             "",
             "Every error has a stable code, one exception class, and the same text in a terminal and in a program:",
             "what happened, why, and what to do. `-o json` gives it to programs. All classes derive from",
-            "`actors.ActorumError` and are in `actors.errors` (those of storage in `actors.storage.port`).",
+            "`actors.ActorumError`; most are in `actors.errors`, those of storage in `actors.storage.port`.",
             "",
             "Exit codes: 0 ok, 1 bug or failure, 2 usage, 3 no quorum or time-out (safe to retry), 4 condition false,",
             "5 outcome unknown, 6 safety violation, 7 authentication, 130 interrupted.",
@@ -100,18 +105,91 @@ def cli_page() -> str:
 def _about(command: click.Command, path: str) -> list[str]:
     if isinstance(command, click.Group):
         return [line for name, sub in command.commands.items() for line in _about(sub, f"{path} {name}")]
-    arguments = [f" [{p.name.upper()}]" for p in command.params if isinstance(p, click.Argument) and p.name]
+    named = [p for p in command.params if isinstance(p, click.Argument) and p.name]
+    arguments = [f" {p.name.upper()}" if p.required else f" [{p.name.upper()}]" for p in named if p.name]
     lines = [f"## {path}{''.join(arguments)}", "", " ".join((command.help or "").replace("\b", "").split()), ""]
     options = [p for p in command.params if isinstance(p, click.Option)]
     if options:
         lines += ["| option | meaning |", "|---|---|"]
-        lines += [f"| `{', '.join(option.opts)}` | {' '.join((option.help or '').split())} |" for option in options]
+        lines += [f"| `{', '.join(option.opts)}` | {_about_option(option)} |" for option in options]
         lines.append("")
     return lines
 
 
-def _first_lines(kind: type) -> str:
-    return " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
+def _about_option(option: click.Option) -> str:
+    parts = [" ".join((option.help or "").split())]
+    if isinstance(option.type, click.Choice):
+        parts.append(f"One of {', '.join(_plain(choice) for choice in option.type.choices)}.")
+    if option.show_default is True and option.default is not None:
+        parts.append(f"Default: {_plain(option.default)}.")
+    return " ".join(filter(None, parts))
+
+
+def _plain(value: object) -> str:
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def api_page() -> str:
+    """What programs import: `actors` and the functions of `raft_core`."""
+    lines = [NOTE, "# Programming interface", "", "Everything here is typed; mypy knows arguments and results.", ""]
+    lines += ["## `from actors import ...`", "", "| name | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {_first_lines(getattr(actors, name))} |" for name in actors.__all__]
+    lines += ["", "## Starting a cluster: `Machine.cluster(...)`", ""]
+    lines += ["A context manager that gives a bound instance. All options are keywords.", "", "| option | meaning |"]
+    lines += ["|---|---|", *_cluster_options(), ""]
+    for kind, title in CLASSES.items():
+        lines += [f"## {title}: `{kind.__name__}`", "", _first_lines(kind), "", "| member | meaning |", "|---|---|"]
+        lines += [*_members(kind), ""]
+    lines += ["## The pure core: `from raft_core import ...`", ""]
+    lines += ["Events, effects and messages have [a page of their own](events-and-effects.md).", ""]
+    lines += ["| name | meaning |", "|---|---|", *_core_names(), ""]
+    return "\n".join(lines)
+
+
+def _cluster_options() -> list[str]:
+    parameters = inspect.signature(ClusterStarter.__call__).parameters
+    known = {name: parameter for name, parameter in parameters.items() if name != "self"}
+    assert set(known) == set(CLUSTER_OPTIONS), set(known) ^ set(CLUSTER_OPTIONS)
+    return [f"| `{name}={known[name].default!r}` | {CLUSTER_OPTIONS[name]} |" for name in known]
+
+
+def _members(kind: type) -> list[str]:
+    """Public members that say what they are for; of a subclass, only its own."""
+    rows = []
+    for name, member in vars(kind).items():
+        function = member.fget if isinstance(member, property) else member
+        if (name.startswith("_") and name != "__call__") or not inspect.isfunction(function) or not function.__doc__:
+            continue
+        shown = name if isinstance(member, property) else f"{name.replace('__call__', '')}({_parameters(function)})"
+        rows.append(f"| `{shown}` | {_first_lines(function)} |")
+    return rows
+
+
+def _parameters(function: Callable[..., object]) -> str:
+    shown = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+        if parameter.kind is parameter.KEYWORD_ONLY and not any(one.startswith("*") for one in shown):
+            shown.append("*")
+        shown.append(f"{star}{name}{default}")
+    return ", ".join(one for one in shown if one != "self")
+
+
+def _core_names() -> Iterator[str]:
+    elsewhere = {raft_core.events.__name__, raft_core.effects.__name__, raft_core.messages.__name__}
+    for name in raft_core.__all__:
+        thing = getattr(raft_core, name)
+        if inspect.isfunction(thing):
+            yield f"| `{name}({_parameters(thing)})` | {_first_lines(thing)} |"
+        elif inspect.isclass(thing) and thing.__module__ not in {*elsewhere, "builtins"}:
+            yield f"| `{name}` | {_first_lines(thing)} |"
+
+
+def _first_lines(kind: object) -> str:
+    text = " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
+    assert text, f"{kind} does not say what it is for"
+    return text.replace("|", "\\|")
 
 
 def _described_fields(kind: type) -> dict[str, str]:
@@ -121,7 +199,32 @@ def _described_fields(kind: type) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
+CLASSES: dict[type, str] = {
+    BoundCommand: "A command of a bound instance, as `counter.incr`",
+    BoundQuery: "A query of a bound instance, as `counter.get`",
+    actors.Call: "An answer that may not have come yet",
+    actors.Cluster: "A running cluster, `counter.cluster`",
+    SimCluster: "The same with `engine=\"sim\"`, and in addition",
+    actors.RemoteCluster: "A cluster that another program runs, from `connect`",
+}
+
+CLUSTER_OPTIONS = {
+    "nodes": "How many servers.",
+    "engine": '`"processes"`, `"threads"` (of this process) or `"sim"` (deterministic, virtual time).',
+    "runtime": 'Only `"actors"` for now.',
+    "data": "Directory of the logs, kept afterwards; without it nothing is kept. Not with `engine=\"sim\"`.",
+    "storage": '`"sqlite"` (the default with `data`) or `"memory"` (the default without): see '
+    "[storage](../explanation/storage.md).",
+    "seed": 'Of the randomness of election time-outs; with `engine="sim"` of the whole run.',
+    "timeout": "Seconds that a call waits unless it says otherwise.",
+    "settings": "The protocol's [settings](settings.md).",
+    "allow_code": "Take code commands; by default only without `data`.",
+    "check_determinism": "Apply everything twice and compare: slow, for debugging.",
+}
+"""Each option of `ClusterStarter.__call__`; the page is not written if one is missing here."""
+
 PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_page,
     "errors.md": errors_page,
     "settings.md": settings_page,
     "events-and-effects.md": effects_page,

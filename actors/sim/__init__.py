@@ -41,11 +41,20 @@ M = TypeVar("M", bound=Replicated)
 
 
 @contextmanager
-def start_sim_cluster(machine: type[M], *, nodes: int, seed: int, timeout: float, settings: Settings) -> Iterator[M]:
+def start_sim_cluster(
+    machine: type[M],
+    *,
+    nodes: int,
+    seed: int,
+    timeout: float,
+    settings: Settings,
+    allow_code: bool,
+    check_determinism: bool,
+) -> Iterator[M]:
     """Give a bound instance of `machine` over `nodes` simulated peers; `timeout` is in virtual seconds."""
     timeline = Timeline(seed)
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
-    peers = SimPeers(PeerPlan(names, settings, machine), timeline)
+    peers = SimPeers(PeerPlan(names, settings, machine, allow_code, check_determinism), timeline)
     client = SimClient(timeline, timeout=timeout, health=peers.health)
     peers.start(client)
     try:

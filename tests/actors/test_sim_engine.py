@@ -22,9 +22,11 @@ from actors.errors import (
     ClusterClosed,
     CommandFailed,
     NoQuorum,
+    NonDeterministicCommand,
     NoSuchNode,
     OutcomeUnknown,
     WrongArguments,
+    WrongVersion,
 )
 from actors.machines.counter import Counter
 from actors.replicated import Replicated, command
@@ -380,3 +382,18 @@ def test_a_command_cannot_let_the_time_of_its_own_simulation_pass() -> None:
 def test_what_would_end_a_peer_comes_out_where_the_simulation_is_driven() -> None:
     with Difficult.cluster(engine="sim") as difficult, pytest.raises(MemoryError, match="ends the peer"):
         difficult.exhaust()
+
+
+def test_options_of_the_machine_mean_what_they_mean_elsewhere() -> None:
+    class Dice(Replicated):
+        value: float = 0.0
+
+        @command
+        def roll(self) -> float:
+            self.value = Random().random()
+            return self.value
+
+    with Dice.cluster(engine="sim", check_determinism=True) as dice, pytest.raises(NonDeterministicCommand):
+        dice.roll()
+    with Counter.cluster(engine="sim", allow_code=False) as counter, pytest.raises(WrongVersion):
+        counter.cluster.submit(lambda value: value + 1)
