@@ -168,7 +168,7 @@ def _members(kind: type) -> list[str]:
 def _parameters(function: Callable[..., object]) -> str:
     shown = []
     for name, parameter in inspect.signature(function).parameters.items():
-        star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        star = STARS.get(parameter.kind, "")
         default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
         if parameter.kind is parameter.KEYWORD_ONLY and not any(one.startswith("*") for one in shown):
             shown.append("*")
@@ -199,12 +199,14 @@ def _described_fields(kind: type) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
+STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
 CLASSES: dict[type, str] = {
     BoundCommand: "A command of a bound instance, as `counter.incr`",
     BoundQuery: "A query of a bound instance, as `counter.get`",
     actors.Call: "An answer that may not have come yet",
     actors.Cluster: "A running cluster, `counter.cluster`",
-    SimCluster: "The same with `engine=\"sim\"`, and in addition",
+    SimCluster: 'The same with `engine="sim"`, and in addition',
     actors.RemoteCluster: "A cluster that another program runs, from `connect`",
 }
 
@@ -212,7 +214,7 @@ CLUSTER_OPTIONS = {
     "nodes": "How many servers.",
     "engine": '`"processes"`, `"threads"` (of this process) or `"sim"` (deterministic, virtual time).',
     "runtime": 'Only `"actors"` for now.',
-    "data": "Directory of the logs, kept afterwards; without it nothing is kept. Not with `engine=\"sim\"`.",
+    "data": 'Directory of the logs, kept afterwards; without it nothing is kept. Not with `engine="sim"`.',
     "storage": '`"sqlite"` (the default with `data`) or `"memory"` (the default without): see '
     "[storage](../explanation/storage.md).",
     "seed": 'Of the randomness of election time-outs; with `engine="sim"` of the whole run.',

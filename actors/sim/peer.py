@@ -97,9 +97,7 @@ class SimPeer:
         self._next_turn = NEVER
         self._consensus_voice = Voice(server_id, listener, self._way(LINK))
         self._work = self._way(APPLY)
-        machine = MachineHost(
-            plan.machine(), allow_code=plan.allow_code, check_determinism=plan.check_determinism
-        )
+        machine = MachineHost(plan.machine(), allow_code=plan.allow_code, check_determinism=plan.check_determinism)
         self._applier = Applier(server_id, machine, Voice(server_id, listener, self._way(LINK)), self._applied)
         self._disk = SimDisk(timeline, self._way(DISK), storage, self._confirmed)
         randomness = Random(timeline.random.getrandbits(64))

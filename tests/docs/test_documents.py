@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from actors.cli import COMMANDS
+import actors
+from actors.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -79,20 +82,74 @@ def test_every_example_runs_and_says_what_it_should(example: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
-        if not target.startswith(("http://", "https://")):
-            assert (document.parent / target).exists(), target
+    for target in _links(document):
+        assert (document.parent / target).exists(), target
+
+
+def _links(document: Path) -> list[str]:
+    """Those that lead to files here."""
+    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text())
+    return [target for target in targets if not target.startswith(("http://", "https://"))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_every_command_shown_exists(document: Path) -> None:
     for block in _blocks(document, "console"):
         for command, words in re.findall(r"^\$ (actorum|make) (.*)$", block, flags=re.MULTILINE):
-            name = words.split()[0]
             if command == "actorum":
-                assert name in COMMANDS, words
+                _find_command(words)
             else:
+                name = words.split()[0]
                 assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), words
+
+
+def _find_command(line: str) -> None:
+    """Let click read the line as the shell would hand it over, without running anything."""
+    words = shlex.split(line.removesuffix("&"))
+    command: click.Command = app
+    context = click.Context(app)
+    while isinstance(command, click.Group):
+        name = words.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, line
+        command = found
+    command.make_context(command.name, words)  # raises click.UsageError for an option that is not there
+
+
+def test_a_command_that_is_not_there_would_be_noticed() -> None:
+    _find_command("counter incr --by 5 --data ./demo &")
+    with pytest.raises(click.UsageError, match="--twice"):
+        _find_command("counter incr --twice")
+    with pytest.raises(AssertionError):
+        _find_command("counter decr")
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *EXAMPLES], ids=_name)
+def test_no_document_names_a_place_of_one_machine(document: Path) -> None:
+    assert not re.search(r"(?<![\w.])/(home|root|work|tmp|Users|opt)/", document.read_text())
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    seen: set[Path] = set()
+    ahead = [ROOT / "docs" / "index.md"]
+    while ahead:
+        page = ahead.pop()
+        if page not in seen and page.suffix == ".md":
+            seen.add(page)
+            ahead += [(page.parent / target).resolve() for target in _links(page)]
+    assert seen >= set(DOCUMENTS) - {ROOT / "CHANGELOG.md"}
+
+
+def test_every_public_name_is_there_and_importing_the_package_costs_nothing() -> None:
+    for name in actors.__all__:
+        assert getattr(actors, name) is not None
+    with pytest.raises(AttributeError, match="Countre"):
+        actors.Countre  # noqa: B018
+    program = "import sys, actors; print(sorted({'pykka', 'dill', 'msgspec', 'multiprocessing'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_the_reference_is_what_the_code_says() -> None:
