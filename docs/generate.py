@@ -166,7 +166,7 @@ def _members(kind: type) -> list[str]:
 
 
 def _parameters(function: Callable[..., object]) -> str:
-    shown = []
+    shown: list[str] = []
     for name, parameter in inspect.signature(function).parameters.items():
         star = STARS.get(parameter.kind, "")
         default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
@@ -199,7 +199,7 @@ def _described_fields(kind: type) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+STARS: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 CLASSES: dict[type, str] = {
     BoundCommand: "A command of a bound instance, as `counter.incr`",

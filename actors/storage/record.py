@@ -90,7 +90,7 @@ def refuse_lost_log(database: Path) -> None:
         raise CorruptStorage(
             f"{database} is gone",
             why="the peer has voted and acknowledged entries; without its log it could break both promises",
-            fix="restore the file, or give the cluster a new peer under a new name",
+            fix="restore the file; a peer cannot be replaced by a new one yet",
         )
 
 

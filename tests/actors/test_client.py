@@ -392,7 +392,7 @@ def test_a_callback_may_close_the_client() -> None:
     call.add_done_callback(lambda _: client.close())
     peer.open_session()
     peer.say(Results(peer.asked().batch_id, 0, (encode_result(1),)))
-    eventually(lambda: client._is_closed and client._selector.get_map() is None, "the end")
+    eventually(lambda: client._is_closed and not client._poll.everything(), "the end")
     assert call.result() == 1
     peer.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -227,6 +228,8 @@ def private_names_in_examples(source: Source) -> Iterator[str]:
 def _is_public(name: str) -> bool:
     module, _, last = name.rpartition(".")
     is_open = module in PUBLIC or any(belongs_to(name, package) for package in PUBLIC_PACKAGES)
+    if module in PUBLIC and last in getattr(import_module(module), "__all__", ()):
+        return True  # `raft_core.step` is a function to whoever imports it from there, and the module behind it as well
     is_module = (ROOT / f"{name.replace('.', '/')}.py").exists() and name not in PUBLIC
     return name in PUBLIC or (is_open and not last.startswith("_") and (not is_module or module not in PUBLIC))
 
@@ -336,6 +339,12 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
         "examples/counter.py",
         "import raft_core.state",
         "from actors.machines.counter import Counter",
+    ),
+    (
+        private_names_in_examples,
+        "examples/counter.py",
+        "from raft_core import replication",
+        "from raft_core import step",
     ),
 ]
 

@@ -68,7 +68,7 @@ EXPECTED = {
     "async_counter.py": "last: 100 value: 100",
     "code_command.py": "code command: 42",
     "counter.py": "6 6",
-    "leader_failover.py": "each counted once, value 1001",
+    "leader_failover.py": "each counted once, value 20001",
     "many_counters.py": "the 24",
     "own_machine.py": "total 100",
     "unit_test_a_transition.py": "both hold",
