@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias, assert_never
 from msgspec import Struct
 
 from actors.machine import MachineHost
-from actors.protocol import Abandoned, Digest, PeerMessage, QueryResult, Results
+from actors.protocol import Abandoned, Delivered, Digest, PeerMessage, QueryResult, Results
 from raft_core import Entry, LogIndex, ServerId, Term
 
 ClientId: TypeAlias = int
@@ -56,11 +56,18 @@ class Fingerprint(Struct, frozen=True, gc=False):
     batch_id: int
 
 
+class Follow(Struct, frozen=True):
+    """Send a client what has been applied, and from now on whatever is."""
+
+    client_id: ClientId
+    so_far: Apply
+
+
 class Abandon(Struct, frozen=True, gc=False):
     """This server leads no more: tell everybody who waits that the outcome is unknown here."""
 
 
-Work: TypeAlias = Expect | Apply | Query | Fingerprint | Abandon
+Work: TypeAlias = Expect | Apply | Query | Fingerprint | Follow | Abandon
 
 
 class Replies(Protocol):
@@ -81,6 +88,7 @@ class Applier:
         self._replies = replies
         self._applied = applied
         self._waiting: deque[Expect] = deque()
+        self._followers: list[ClientId] = []
         self.applied_index: LogIndex = 0
         """Index of the last entry applied (Figure 2, last_applied)."""
 
@@ -98,6 +106,8 @@ class Applier:
                     self._replies.reply(client_id, QueryResult(batch_id, reply))
                 case Fingerprint(client_id=client_id, batch_id=batch_id):
                     self._replies.reply(client_id, self._fingerprint(batch_id))
+                case Follow():
+                    self._follow(item)
                 case Abandon():
                     self._abandon_all()
                 case _:
@@ -108,11 +118,21 @@ class Applier:
     def _apply(self, work: Apply) -> None:
         replies = self._machine.apply_batch(work.first_index, work.entries)
         self.applied_index = work.first_index + len(work.entries) - 1
+        for client_id in self._followers:
+            self._replies.reply(client_id, Delivered(work.first_index, work.entries))
         while self._waiting and self._waiting[0].first_index <= self.applied_index:
             self._answer(self._waiting[0], work, replies)
             if self._waiting[0].last_index > self.applied_index:
                 return
             self._waiting.popleft()
+
+    def _follow(self, work: Follow) -> None:
+        self._replies.reply(work.client_id, Delivered(work.so_far.first_index, work.so_far.entries))
+        self._followers.append(work.client_id)
+
+    def forget(self, client_id: ClientId) -> None:
+        """This client is gone."""
+        self._followers = [follower for follower in self._followers if follower != client_id]
 
     def _answer(self, expected: Expect, work: Apply, replies: list[bytes | None]) -> None:
         """Answer the part of a batch that was just applied.  Another term at its place means another leader's entry:

@@ -17,10 +17,10 @@ from actors.codec import RUN_CODE, code_tag, encode_code
 from actors.errors import NoQuorum, TimersTooShort, WrongArguments
 from actors.hosts import Host, ProcessHost, ThreadHost, end_if_being_started
 from actors.machine import refuse_inside_apply
-from actors.peer import PeerConfig
-from actors.process import PeerSpec
 from actors.protocol import Digest, Status
 from actors.replicated import machine_reference
+from actors.runtimes import RUNTIMES
+from actors.spec import PeerConfig, PeerSpec, RuntimeName
 from actors.storage.record import note_started, open_record
 from actors.supervisor import PeerState, Supervisor
 from raft_core import ServerId, Settings
@@ -171,7 +171,7 @@ def check_timers(settings: Settings) -> None:
         )
 
 
-def _check_options(nodes: object, engine: object, storage: object) -> None:
+def _check_options(nodes: object, engine: object, storage: object, runtime: object) -> None:
     """A misspelt option must not quietly mean another one."""
     if not isinstance(nodes, int) or nodes < 1:
         raise WrongArguments(
@@ -180,6 +180,7 @@ def _check_options(nodes: object, engine: object, storage: object) -> None:
     for name, value, known in (
         ("engine", engine, ("processes", "threads", "sim")),
         ("storage", storage, (None, "sqlite", "memory")),
+        ("runtime", runtime, RUNTIMES),
     ):
         if value not in known:
             raise WrongArguments(f"there is no {name} {value!r}", why=f"known are {known}", fix=f"{name}={known[0]!r}")
@@ -191,7 +192,7 @@ def start_cluster(
     *,
     nodes: int = 3,
     engine: Literal["processes", "threads", "sim"] = "processes",
-    runtime: Literal["actors"] = "actors",
+    runtime: RuntimeName = "actors",
     data: str | Path | None = None,
     storage: Literal["sqlite", "memory"] | None = None,
     seed: int | None = None,
@@ -210,7 +211,7 @@ def start_cluster(
     end_if_being_started()
     settings = settings or Settings()
     check_timers(settings)
-    _check_options(nodes, engine, storage)
+    _check_options(nodes, engine, storage, runtime)
     if engine == "sim":
         if data is not None or storage == "sqlite":
             raise WrongArguments(
@@ -233,7 +234,9 @@ def start_cluster(
         takes_code = data is None if allow_code is None else allow_code
         if engine == "processes":
             machine_reference(machine)  # before anything is made: the other processes must be able to import it
-        specs = peer_specs(machine, nodes, settings, directory, synchronous, seed, takes_code, check_determinism)
+        specs = peer_specs(
+            machine, nodes, settings, directory, synchronous, seed, takes_code, check_determinism, runtime
+        )
         host: Host = ProcessHost() if engine == "processes" else ThreadHost(machine)
         with run_peers(specs, host, timeout=timeout, data=Path(data) if data else None) as cluster:
             yield machine._bound(ClusterHandle(cluster.client, cluster))
@@ -286,6 +289,7 @@ def peer_specs(
     seed: int | None = None,
     allow_code: bool = False,
     check_determinism: bool = False,
+    runtime: RuntimeName = "actors",
 ) -> list[PeerSpec]:
     """One specification for each peer; the data directory is made, or found to be that of this very cluster."""
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
@@ -304,6 +308,7 @@ def peer_specs(
             synchronous=synchronous,
             allow_code=allow_code,
             check_determinism=check_determinism,
+            runtime=runtime,
         )
         for number, name in enumerate(names, start=1)
     ]

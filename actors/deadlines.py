@@ -51,10 +51,18 @@ class Deadlines:
 
     def due(self, now: float) -> list[Event]:
         """The events that are due at `now`; each is given out once."""
+        return self.due_for_heartbeat(now) + self.due_for_election(now)
+
+    def due_for_heartbeat(self, now: float) -> list[Event]:
+        """Of these, a leader's."""
+        if now < self._heartbeat:
+            return []
+        self._heartbeat = NEVER
+        return [HeartbeatTimeout()]
+
+    def due_for_election(self, now: float) -> list[Event]:
+        """Of these, the ones that ask for a leader's contact (for a leader: for its quorum's)."""
         events: list[Event] = []
-        if now >= self._heartbeat:
-            self._heartbeat = NEVER
-            events.append(HeartbeatTimeout())
         if now >= self._contact:
             self._contact = NEVER
             events.append(LeaderContactExpired())

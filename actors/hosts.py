@@ -14,14 +14,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import msgpack
-from pykka import ActorRef
 
 from actors.control import ControlChannel, control_pair
 from actors.errors import ActorumError, NoMainGuard
-from actors.mailbox import Failed
-from actors.peer import PeerActor
-from actors.process import EndedFromOutside, PeerSpec, open_storage, peer_main, report_end, start_peer
+from actors.notes import EndedFromOutside
+from actors.process import open_storage, peer_main, report_end, start_peer
 from actors.replicated import Replicated
+from actors.spec import PeerSpec, RunningPeer
 from actors.storage.port import Storage
 from raft_core import ServerId
 
@@ -102,9 +101,9 @@ class _Thread:
         ours, theirs = control_pair()
         self.channel = ControlChannel(ours)
         self._theirs = ControlChannel(theirs)
-        self._actor: ActorRef[PeerActor] | None = None
+        self._peer: RunningPeer | None = None
         try:
-            self._actor = start_peer(spec, storage(), self._theirs, self._ended, machine=machine)
+            self._peer = start_peer(spec, storage(), self._theirs, self._ended, machine=machine)
         except ActorumError as error:
             self._ended(error)
 
@@ -112,9 +111,9 @@ class _Thread:
         report_end(self._theirs, None if isinstance(error, Killed) else error)
 
     def kill(self) -> None:
-        """Make the actor fail at its next turn."""
-        if self._actor is not None and self._actor.is_alive():
-            self._actor.tell(Failed(Killed()))
+        """Make the peer fail at its next turn."""
+        if self._peer is not None:
+            self._peer.fail(Killed())
 
     def join(self) -> int | None:
         """The channel's end was the peer's end."""
@@ -130,7 +129,7 @@ class ThreadHost:
         self._memories: dict[ServerId, Storage] = {}
 
     def launch(self, spec: PeerSpec) -> Hosted:
-        """Start an actor."""
+        """Start a peer in this process."""
         return _Thread(spec, lambda: self._storage(spec), self._machine)
 
     def _storage(self, spec: PeerSpec) -> Storage:

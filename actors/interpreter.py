@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, assert_never
 
 from actors.applier import Abandon, Apply, ClientId, Replies, Work
 from actors.deadlines import NEVER, Deadlines
-from actors.protocol import ClientMessage
+from actors.protocol import ClientMessage, Status
 from actors.requests import Requests
 from raft_core import (
     AppendEntries,
@@ -115,15 +115,25 @@ class Interpreter:
     ) -> None:
         """One turn: the disk confirmed `written` writes, `events` happened, clients `asked`; then deadlines are looked
         at, after what has arrived: a message that waited while this process was held up still counts as heard."""
+        self.take(now, events, asked, written)
+        if now >= self._deadlines.next:
+            self.handle(self._deadlines.due(now), now)
+
+    def take(
+        self,
+        now: float,
+        events: list[Event],
+        asked: Iterable[tuple[ClientId, ClientMessage]] = (),
+        written: int = 0,
+    ) -> None:
+        """As `serve`, for who looks at deadlines elsewhere."""
         if written:
             events = self._confirmed(written) + events
         if asked:
-            more, work = self._requests.events(asked)
+            more, work = self._requests.events(asked, self.server)
             events.extend(more)
             self._give(*work)
         self.handle(events, now)
-        if now >= self._deadlines.next:
-            self.handle(self._deadlines.due(now), now)
 
     def handle(self, events: list[Event], now: float) -> None:
         """Take `events` through the core and carry out what follows, until nothing more does."""
@@ -135,6 +145,35 @@ class Interpreter:
             self._has_urgent_work = False
             self._deadlines.delivery = NEVER
             self._applier(work)
+
+    def status(
+        self,
+        batch_id: int,
+        *,
+        inbox_depth: int,
+        dropped_messages: int,
+        fsync_p99: float,
+        uptime: float,
+        process_id: int,
+    ) -> Status:
+        """The answer to `InspectPeer`: where the server stands, with what only its runtime can know.  Seconds."""
+        server = self.server
+        return Status(
+            batch_id=batch_id,
+            server_id=server.server_id,
+            role=server.role_name,
+            term=server.current_term,
+            leader_id=server.leader_id,
+            last_index=server.log.last_index,
+            written_index=server.persisted_index,
+            commit_index=server.commit_index,
+            applied_index=server.last_applied,
+            inbox_depth=inbox_depth,
+            dropped_messages=dropped_messages,
+            fsync_p99=fsync_p99,
+            uptime=uptime,
+            process_id=process_id,
+        )
 
     def _execute(self, effects: Iterable[Effect], now: float) -> list[Event]:
         persists: list[PersistEffect] = []
@@ -165,9 +204,9 @@ class Interpreter:
                 self._deadlines.set(effect, now)
             case ProposalAccepted():
                 # Who waits for entries need not be known before they are applied: no need to wake the applier.
-                self._work.extend(self._requests.accepted(effect))
+                self._work.extend(self._requests.accepted(effect, self.server))
             case ProposalRefused():
-                self._requests.refused(effect)
+                self._requests.refused(effect, self.server)
             case ReadReady():
                 self._give(*self._requests.ready(effect))
             case ReadRefused():

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 from pykka._envelope import Envelope
@@ -26,56 +26,8 @@ from actors.applier import ClientId
 from actors.deadlines import NEVER, Deadlines
 from actors.errors import ActorumError, BadFrame
 from actors.links import LinkClosed, LinkReader, LinkWriter, Poll
-from raft_core import LogIndex, ServerId
-
-
-class Written(Struct, frozen=True):
-    """The disk confirmed the oldest `count` unconfirmed writes."""
-
-    count: int
-
-
-class AppliedUpTo(Struct, frozen=True):
-    """The state machine has applied everything up to `index`."""
-
-    index: LogIndex
-
-
-class Failed(Struct, frozen=True):
-    """A worker of this peer cannot go on, and so the peer must not."""
-
-    error: BaseException
-
-
-class PeerLinks(Struct, frozen=True):
-    """New links from and to another peer; they replace those of its earlier incarnation."""
-
-    server_id: ServerId
-    reader: LinkReader
-    writer: LinkWriter
-
-
-class ClientLinks(Struct, frozen=True):
-    """New links of a client: what it says, what consensus answers, what the applier answers."""
-
-    client_id: ClientId
-    reader: LinkReader
-    consensus_writer: LinkWriter
-    applier_writer: LinkWriter
-
-
-class ClientGone(Struct, frozen=True):
-    """A client closed its links."""
-
-    client_id: ClientId
-
-
-class Shutdown(Struct, frozen=True):
-    """Stop in good order."""
-
-
-Note: TypeAlias = Written | AppliedUpTo | Failed | PeerLinks | ClientLinks | ClientGone | Shutdown
-"""What other threads of the process tell a peer."""
+from actors.notes import AppliedUpTo, ClientGone, Failed, Note
+from raft_core import ServerId
 
 
 class Turn(NamedTuple):

@@ -9,53 +9,54 @@ with this one's memory.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from random import Random
 from time import monotonic
 from typing import Any
 
-from msgspec import Struct
 from pykka import ActorDeadError, ActorRef, ActorRegistry, ThreadingActor, Timeout
 
 from actors.applier import ClientId, Work
 from actors.codec import decode_message, encode_message
 from actors.deadlines import Deadlines
+from actors.disks import InlineDisk
 from actors.errors import ActorumError, BadFrame
 from actors.interpreter import Disk, Interpreter
 from actors.links import LinkWriter
 from actors.machine import MachineHost
-from actors.mailbox import (
+from actors.mailbox import Mailbox, ReplyLink, Turn
+from actors.metrics import Durations
+from actors.notes import (
     AppliedUpTo,
     ClientGone,
     ClientLinks,
+    EndedFromOutside,
     Failed,
-    Mailbox,
     Note,
     PeerLinks,
-    ReplyLink,
     Shutdown,
-    Turn,
     Written,
+    note_from,
 )
-from actors.metrics import Durations
 from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
+from actors.reply_links import ReplyLinks
+from actors.spec import PeerConfig, PeerParts, restored
 from actors.storage.port import Storage
-from actors.workers import ApplierActor, DiskBehindActor, InlineDisk, ReplyLinks, StorageActor
-from raft_core import Applied, Effect, Event, Message, PeerRestarted, Received, Server, ServerId, Settings, restore
+from actors.workers import ApplierActor, DiskBehindActor, StorageActor
+from raft_core import Applied, Effect, Event, Message, PeerRestarted, Received, ServerId
 
 DISK_PATIENCE = 5.0
 """Seconds that a peer which ends waits for its last write."""
 
 
-class PeerConfig(Struct, frozen=True, kw_only=True):
-    """What makes a peer, apart from its storage and its machine."""
+def _is_worth_a_report(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], EndedFromOutside))
 
-    server_id: ServerId
-    voters: tuple[ServerId, ...]
-    settings: Settings
-    seed: int | None = None
-    """Seed of the election time-outs' randomness; None: the operating system's."""
+
+# Pykka logs every exception that ends an actor; unconfigured, logging prints that to the user's terminal.
+logging.getLogger("pykka").addFilter(_is_worth_a_report)
 
 
 class PeerTransport:
@@ -125,7 +126,7 @@ class PeerActor(ThreadingActor):
         self._applier = ApplierActor.start(self._tell_self, config.server_id, machine)
         self._disk_actor: ActorRef[StorageActor] | None = None
         self.interpreter = Interpreter(
-            _restored(config, storage, randomness),
+            restored(config, storage, randomness),
             transport=self._transport,
             disk=self._disk(storage),
             applier=self._tell_applier,
@@ -145,7 +146,7 @@ class PeerActor(ThreadingActor):
 
     def _disk(self, storage: Storage) -> Disk:
         if not storage.blocking:
-            return InlineDisk(storage)
+            return InlineDisk(storage, self._writes)
         self._disk_actor = StorageActor.start(self._tell_self, storage, self._writes)
         return DiskBehindActor(self._disk_actor)
 
@@ -222,17 +223,8 @@ class PeerActor(ThreadingActor):
         self.mailbox.read_client(links.client_id, links.reader)
 
     def _status(self, batch_id: int) -> Status:
-        server = self.interpreter.server
-        return Status(
-            batch_id=batch_id,
-            server_id=server.server_id,
-            role=server.role_name,
-            term=server.current_term,
-            leader_id=server.leader_id,
-            last_index=server.log.last_index,
-            written_index=server.persisted_index,
-            commit_index=server.commit_index,
-            applied_index=server.last_applied,
+        return self.interpreter.status(
+            batch_id,
             inbox_depth=self.mailbox.depth,
             dropped_messages=self._transport.dropped,
             fsync_p99=self._writes.percentile(0.99),
@@ -272,14 +264,21 @@ class PeerActor(ThreadingActor):
         return True
 
 
-def _restored(config: PeerConfig, storage: Storage, randomness: Random) -> Server:
-    stored = storage.load()
-    return restore(
-        config.server_id,
-        config.voters,
-        config.settings,
-        randomness=randomness.getrandbits(32),
-        current_term=stored.current_term,
-        voted_for=stored.voted_for,
-        entries=stored.entries,
-    )
+class RunningActor:
+    """A peer whose turns are an actor's (a `RunningPeer`)."""
+
+    def __init__(self, actor: PeerActor) -> None:
+        self.recovered_index = actor.interpreter.server.log.last_index
+        self.reference = actor.launch()
+
+    def fail(self, error: BaseException) -> None:
+        """Its next turn raises `error`."""
+        with contextlib.suppress(ActorDeadError):
+            self.reference.tell(Failed(error))
+
+
+def start(parts: PeerParts) -> RunningActor:
+    """Start an actor that listens to its control channel."""
+    actor = PeerActor(parts.config, parts.storage, parts.machine, parts.stopped, parts.boundary)
+    actor.mailbox.watch(parts.channel, lambda: [note_from(parts.channel)])
+    return RunningActor(actor)

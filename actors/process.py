@@ -1,12 +1,11 @@
-"""A peer's own process, and the part of it that a peer in a thread shares: from a specification to a running actor.
+"""A peer's own process, and the part of it that a peer in a thread shares: from a specification to a running peer.
 
 The process ignores Ctrl-C (the supervisor decides), ends when its control channel does (the supervisor was killed), and
-ends when its actor does.  It never continues with a peer's memory after a failure.
+ends when its peer does.  It never continues with a peer's memory after a failure.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -14,18 +13,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal
 
-from msgspec import Struct, msgpack
-from pykka import ActorRef
+from msgspec import msgpack
 
-from actors.control import AttachClient, AttachPeer, ControlChannel, PeerEnded, PeerReady, StopPeer
-from actors.errors import ActorumError, BadFrame, PeerFailed
-from actors.links import reader_of, writer_of
+from actors.control import ControlChannel, PeerEnded, PeerReady
+from actors.errors import ActorumError, PeerFailed
 from actors.machine import MachineHost
-from actors.mailbox import ClientLinks, Failed, Note, PeerLinks, Shutdown
-from actors.peer import PeerActor, PeerConfig
+from actors.notes import Orphaned
 from actors.replicated import Replicated, load_machine
+from actors.runtimes import start_of
+from actors.spec import PeerParts, PeerSpec, RunningPeer
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.record import refuse_lost_log
@@ -35,37 +32,6 @@ from raft_core import Effect
 SWITCH_INTERVAL = 0.001
 """Seconds a busy thread keeps the interpreter lock while consensus waits for it: a busy state machine must not delay
 heartbeats (the default, 5 ms, shows in the latency of commits)."""
-
-
-class PeerSpec(Struct, frozen=True, kw_only=True):
-    """Everything a new process must know to become a peer."""
-
-    config: PeerConfig
-    cluster_id: str
-    machine: str
-    """Where the machine's class can be imported: "module:Class"."""
-    directory: str | None
-    """Where the log is kept; None: in memory (threads only)."""
-    synchronous: Literal["full", "off"] = "full"
-    """Survive power loss, or only the death of the process."""
-    allow_code: bool = False
-    check_determinism: bool = False
-
-
-class EndedFromOutside(Exception):
-    """A peer is ended by somebody else; there is nothing to report of it."""
-
-
-class Orphaned(EndedFromOutside):
-    """The supervisor is gone."""
-
-
-def _is_worth_a_report(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], EndedFromOutside))
-
-
-# Pykka logs every exception that ends an actor; unconfigured, logging prints that to the user's terminal.
-logging.getLogger("pykka").addFilter(_is_worth_a_report)
 
 
 def open_storage(spec: PeerSpec) -> Storage:
@@ -86,37 +52,15 @@ def start_peer(
     stopped: Callable[[BaseException | None], None],
     boundary: Callable[[Effect], None] | None = None,
     machine: type[Replicated] | None = None,
-) -> ActorRef[PeerActor]:
-    """Start the actor of a peer in this process and let it listen to its control channel.
+) -> RunningPeer:
+    """Start a peer in this process and let it listen to its control channel.
 
     `boundary`: see `Interpreter`.  `machine`: the class, if it is at hand; else it is imported as `spec` says."""
     replica = (machine or load_machine(spec.machine))()
     host = MachineHost(replica, allow_code=spec.allow_code, check_determinism=spec.check_determinism)
-    actor = PeerActor(spec.config, storage, host, stopped, boundary)
-    actor.mailbox.watch(channel, lambda: _notes_from(channel))
-    reference = actor.launch()
-    channel.send(PeerReady(os.getpid(), actor.interpreter.server.log.last_index))
-    return reference
-
-
-def _notes_from(channel: ControlChannel) -> list[Note]:
-    try:
-        received = channel.receive()
-    except BadFrame as error:
-        return [Failed(error)]
-    if received is None:
-        return [Failed(Orphaned())]
-    packet, descriptors = received
-    match packet:
-        case AttachPeer(server_id=server_id):
-            return [PeerLinks(server_id, reader_of(descriptors[0]), writer_of(descriptors[1]))]
-        case AttachClient(client_id=client_id):
-            reader, consensus, applier = descriptors
-            return [ClientLinks(client_id, reader_of(reader), writer_of(consensus), writer_of(applier))]
-        case StopPeer():
-            return [Shutdown()]
-        case _:
-            return [Failed(BadFrame(f"a peer does not understand {type(packet).__name__}"))]
+    peer = start_of(spec.runtime)(PeerParts(spec.config, storage, host, channel, stopped, boundary))
+    channel.send(PeerReady(os.getpid(), peer.recovered_index))
+    return peer
 
 
 def report_end(channel: ControlChannel, error: BaseException | None) -> None:

@@ -4,8 +4,8 @@ Every message is a tagged, array-like msgspec struct: its own wire format, stric
 Commands and replies inside are opaque bytes here (see `codec` and `replies`).
 
 A client numbers its *batches*; a peer answers a batch by its number and never needs to look into a command.  What a
-peer says comes on two links, because a link has one writer: the consensus voice (`Refused`, `Status`) and the
-applier's voice (`Results`, `Abandoned`, `QueryResult`, `Digest`).
+peer says comes on two links, because a link has one writer: the consensus voice (`Refused`, `Status`, `Offered`) and
+the applier's voice (`Results`, `Abandoned`, `QueryResult`, `Digest`, `Delivered`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from actors.codec import GARBAGE, bad_frame
-from raft_core.types import LogIndex, ServerId, Term
+from raft_core.types import Entry, LogIndex, ServerId, Term
 
 Consistency: TypeAlias = Literal["linearizable", "stale"]
 """How fresh a read must be: as of its invocation (ReadIndex, thesis 6.4), or whatever the asked peer has applied."""
@@ -46,7 +46,21 @@ class InspectPeer(Struct, frozen=True, array_like=True, tag=3, gc=False, forbid_
     digest: bool
 
 
-ClientMessage: TypeAlias = SubmitCommands | SubmitQuery | InspectPeer
+class OfferCommand(Struct, frozen=True, array_like=True, tag=4, gc=False, forbid_unknown_fields=True):
+    """Client to peer: append this command if you lead, and say at once where (the lab's `Start`).  Nobody retries it,
+    and what it returns when it is applied is told to nobody."""
+
+    batch_id: int
+    command: bytes
+
+
+class FollowLog(Struct, frozen=True, array_like=True, tag=5, gc=False, forbid_unknown_fields=True):
+    """Client to peer: send everything that you have applied, and whatever you apply from now on."""
+
+    batch_id: int
+
+
+ClientMessage: TypeAlias = SubmitCommands | SubmitQuery | InspectPeer | OfferCommand | FollowLog
 
 
 class Results(Struct, frozen=True, array_like=True, tag=11, gc=False, forbid_unknown_fields=True):
@@ -107,7 +121,27 @@ class Digest(Struct, frozen=True, array_like=True, tag=16, gc=False, forbid_unkn
     machine: str
 
 
-PeerMessage: TypeAlias = Results | Abandoned | Refused | QueryResult | Status | Digest
+class Offered(Struct, frozen=True, array_like=True, tag=17, gc=False, forbid_unknown_fields=True):
+    """Consensus to client: where an offered command was appended; this says nothing of commitment."""
+
+    batch_id: int
+    index: LogIndex
+    """Place in the log; 0 if it was not appended."""
+    position: int
+    """Place among the log's commands alone, counted from 1, as if leaders had no no-ops; 0 if it was not appended."""
+    term: Term
+    """The peer's current term."""
+    is_leader: bool
+
+
+class Delivered(Struct, frozen=True, array_like=True, tag=18, gc=False, forbid_unknown_fields=True):
+    """Applier to client: entries that this peer has just applied, in log order."""
+
+    first_index: LogIndex
+    entries: tuple[Entry, ...]
+
+
+PeerMessage: TypeAlias = Results | Abandoned | Refused | QueryResult | Status | Digest | Offered | Delivered
 
 encode = Encoder().encode
 """Any message of this module as a frame."""

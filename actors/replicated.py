@@ -58,6 +58,7 @@ from actors.signatures import Operation
 
 if TYPE_CHECKING:
     from actors.cluster import Cluster
+    from actors.spec import RuntimeName
     from raft_core.types import Settings
 
 P = ParamSpec("P")
@@ -136,7 +137,7 @@ class ClusterStarter(Generic[M]):
         *,
         nodes: int = 3,
         engine: Literal["processes", "threads", "sim"] = "processes",
-        runtime: Literal["actors"] = "actors",
+        runtime: RuntimeName = "actors",
         data: str | Path | None = None,
         storage: Literal["sqlite", "memory"] | None = None,
         seed: int | None = None,

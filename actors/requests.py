@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import assert_never
 
-from actors.applier import ClientId, Expect, Fingerprint, Query, Replies, Work
-from actors.protocol import ClientMessage, Refused, SubmitCommands, SubmitQuery
+from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Query, Replies, Work
+from actors.protocol import (
+    ClientMessage,
+    FollowLog,
+    InspectPeer,
+    OfferCommand,
+    Offered,
+    Refused,
+    SubmitCommands,
+    SubmitQuery,
+)
 from raft_core import (
     Event,
     ProposalAccepted,
@@ -20,6 +30,7 @@ from raft_core import (
     ReadRefused,
     ReadRequested,
     RefusalReason,
+    Server,
     ServerId,
 )
 
@@ -33,31 +44,49 @@ class Requests:
         self._replies = replies
         self._numbers = count(1)
         self._proposals: dict[int, list[tuple[ClientId, SubmitCommands]]] = {}
+        self._offers: dict[int, tuple[ClientId, int]] = {}
         self._reads: dict[int, Query] = {}
 
-    def events(self, asked: Iterable[tuple[ClientId, ClientMessage]]) -> tuple[list[Event], list[Work]]:
-        """The events for the core, and the work that needs no consensus (stale reads, fingerprints)."""
+    def events(self, asked: Iterable[tuple[ClientId, ClientMessage]], server: Server) -> tuple[list[Event], list[Work]]:
+        """The events for the core, and the work that needs no consensus (stale reads, fingerprints, the applied log).
+
+        `server` is as it was when all that is committed in it had been given to the applier.
+        """
         submissions: list[tuple[ClientId, SubmitCommands]] = []
+        offers: list[Event] = []
         reads: list[int] = []
         work: list[Work] = []
         for client_id, message in asked:
-            if isinstance(message, SubmitCommands):
-                if message.commands:
-                    submissions.append((client_id, message))
-            elif isinstance(message, SubmitQuery):
-                query = Query(client_id, message.batch_id, message.name, message.arguments)
-                if message.consistency == "stale":
-                    work.append(query)
-                else:
-                    number = next(self._numbers)
-                    self._reads[number] = query
-                    reads.append(number)
-            elif message.digest:
-                work.append(Fingerprint(client_id, message.batch_id))
-        events: list[Event] = list(self._proposed(submissions))
+            match message:
+                case SubmitCommands():
+                    if message.commands:
+                        submissions.append((client_id, message))
+                case SubmitQuery():
+                    query = Query(client_id, message.batch_id, message.name, message.arguments)
+                    if message.consistency == "stale":
+                        work.append(query)
+                    else:
+                        number = next(self._numbers)
+                        self._reads[number] = query
+                        reads.append(number)
+                case InspectPeer():
+                    if message.digest:
+                        work.append(Fingerprint(client_id, message.batch_id))
+                case OfferCommand():
+                    offers.append(self._offer(client_id, message))
+                case FollowLog():
+                    work.append(Follow(client_id, Apply(1, server.log.entries(1, server.commit_index))))
+                case _:
+                    assert_never(message)
+        events: list[Event] = [*self._proposed(submissions), *offers]
         if reads:
             events.append(ReadRequested(tuple(reads)))
         return events, work
+
+    def _offer(self, client_id: ClientId, message: OfferCommand) -> Proposed:
+        number = next(self._numbers)
+        self._offers[number] = client_id, message.batch_id
+        return Proposed(number, (message.command,))
 
     def _proposed(self, submissions: list[tuple[ClientId, SubmitCommands]]) -> Iterator[Proposed]:
         parts: list[tuple[ClientId, SubmitCommands]] = []
@@ -76,17 +105,28 @@ class Requests:
         self._proposals[number] = parts
         return Proposed(number, tuple(commands))
 
-    def accepted(self, effect: ProposalAccepted) -> Iterator[Work]:
-        """Who waits for which entries."""
+    def accepted(self, effect: ProposalAccepted, server: Server) -> Iterator[Work]:
+        """Who waits for which entries; who offered a command is told its place.  `server` is as it is now."""
         first_index = effect.first_index
+        if effect.proposal_id in self._offers:
+            client_id, batch_id = self._offers.pop(effect.proposal_id)
+            still_there = server.log.term_at(first_index) == effect.term
+            # The first entry of each term is its leader's no-op, and there is no other.
+            position = first_index - server.log.terms_up_to(first_index) if still_there else 0
+            self._replies.reply(client_id, Offered(batch_id, first_index, position, effect.term, True))
+            return
         for client_id, message in self._proposals.pop(effect.proposal_id):
             last_index = first_index + len(message.commands) - 1
             yield Expect(client_id, message.batch_id, first_index, last_index, effect.term)
             first_index = last_index + 1
 
-    def refused(self, effect: ProposalRefused) -> None:
-        """Tell the clients of a proposal that nothing of it was appended."""
+    def refused(self, effect: ProposalRefused, server: Server) -> None:
+        """Tell the clients of a proposal that nothing of it was appended.  `server` is as it is now."""
         overloaded = effect.reason is RefusalReason.OVERLOADED
+        if effect.proposal_id in self._offers:
+            client_id, batch_id = self._offers.pop(effect.proposal_id)
+            self._replies.reply(client_id, Offered(batch_id, 0, 0, server.current_term, overloaded))
+            return
         for client_id, message in self._proposals.pop(effect.proposal_id):
             self._replies.reply(client_id, Refused(message.batch_id, overloaded, effect.leader_id))
 

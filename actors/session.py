@@ -28,8 +28,10 @@ from actors.protocol import (
     Abandoned,
     ClientMessage,
     Consistency,
+    Delivered,
     Digest,
     InspectPeer,
+    Offered,
     PeerMessage,
     QueryResult,
     Refused,
@@ -241,6 +243,8 @@ class Session:
         """A peer said something; the calls that are answered by it."""
         if isinstance(message, Status | Digest):
             self._inspected(message)
+            return []
+        if isinstance(message, Offered | Delivered):  # what a session never asks for
             return []
         batch = self._batches.get(message.batch_id)
         if batch is None:

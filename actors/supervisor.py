@@ -27,7 +27,7 @@ from actors.control import AttachClient, AttachPeer, PeerEnded, PeerReady, StopP
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, error_from_json
 from actors.hosts import NO_MAIN_GUARD_EXIT, Host, Hosted, no_main_guard
 from actors.links import link_pair
-from actors.process import PeerSpec
+from actors.spec import PeerSpec
 from actors.storage.port import CorruptStorage, StorageInUse, UnknownFormat, WrongCluster
 from raft_core import ServerId
 

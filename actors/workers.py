@@ -8,19 +8,18 @@ not heartbeats.
 from __future__ import annotations
 
 import contextlib
-import select
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Any
 
 from pykka import ActorDeadError, ActorRef, ThreadingActor
 
-from actors.applier import Applier, ClientId, Work
-from actors.links import LinkWriter
+from actors.applier import Applier, Work
 from actors.machine import MachineHost
-from actors.mailbox import AppliedUpTo, Batch, DrainingInbox, Failed, Note, ReplyLink, Written
+from actors.mailbox import Batch, DrainingInbox, ReplyLink
 from actors.metrics import Durations
-from actors.protocol import PeerMessage, encode
+from actors.notes import AppliedUpTo, Failed, Note, Written
+from actors.reply_links import ReplyLinks, wait_until_writable
 from actors.storage.port import Storage
 from raft_core import LogIndex, PersistEffect, ServerId
 
@@ -63,39 +62,6 @@ class StorageActor(_Worker):
         self._tell(Written(len(message.messages)))
 
 
-class ReplyLinks:
-    """The links on which one thread answers clients."""
-
-    def __init__(self) -> None:
-        self._writers: dict[ClientId, LinkWriter] = {}
-
-    def attach(self, client_id: ClientId, writer: LinkWriter) -> None:
-        """Answer this client here, from now on."""
-        self._writers[client_id] = writer
-
-    def detach(self, client_id: ClientId) -> None:
-        """This client is gone."""
-        writer = self._writers.pop(client_id, None)
-        if writer is not None:
-            writer.close()
-
-    def reply(self, client_id: ClientId, message: PeerMessage) -> None:
-        """Send, or drop what a client that is gone or does not read would not get; clients ask again."""
-        writer = self._writers.get(client_id)
-        if writer is not None:
-            writer.put(encode(message))
-
-    def with_backlog(self) -> list[LinkWriter]:
-        """The links whose pipe is full."""
-        return [writer for writer in self._writers.values() if writer.backlog]
-
-    def close(self) -> None:
-        """Close all."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
-
-
 class ApplierActor(_Worker):
     """Applies committed entries and answers clients."""
 
@@ -122,6 +88,7 @@ class ApplierActor(_Worker):
     def _attach(self, link: ReplyLink) -> None:
         if link.writer is None:
             self._links.detach(link.client_id)
+            self._applier.forget(link.client_id)
         else:
             self._links.attach(link.client_id, link.writer)
 
@@ -136,23 +103,6 @@ class ApplierActor(_Worker):
     def on_stop(self) -> None:
         """Give the links back."""
         self._links.close()
-
-
-def wait_until_writable(writers: Sequence[LinkWriter], timeout: float) -> None:
-    """Wait until one of `writers` takes more, at most `timeout` seconds."""
-    select.select([], writers, [], timeout)
-
-
-class InlineDisk:
-    """A storage that answers at once and never waits for a disk: no actor needed."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    def write(self, changes: Sequence[PersistEffect]) -> bool:
-        """Written when this returns."""
-        self._storage.write(changes)
-        return True
 
 
 class DiskBehindActor:

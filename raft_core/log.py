@@ -104,6 +104,14 @@ class Log:
             return self.last_included_index + 1 + position
         return None
 
+    def terms_up_to(self, index: LogIndex) -> int:
+        """How many different terms the entries here have, up to and including `index`; O(terms * log(length))."""
+        count = 0
+        while index > self.last_included_index:
+            index = self.first_index_of_run(index) - 1
+            count += 1
+        return count
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Log):
             return NotImplemented

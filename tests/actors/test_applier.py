@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from actors.applier import Abandon, Applier, Apply, ClientId, Expect, Fingerprint, Query
+from actors.applier import Abandon, Applier, Apply, ClientId, Expect, Fingerprint, Follow, Query
 from actors.codec import encode_command
 from actors.machine import OPEN_SESSION_COMMAND, MachineHost
 from actors.machines.counter import Counter
-from actors.protocol import Abandoned, Digest, PeerMessage, QueryResult, Results
+from actors.protocol import Abandoned, Delivered, Digest, PeerMessage, QueryResult, Results
 from actors.replies import encode_result
 from raft_core import Entry, EntryKind, LogIndex, Term
 
@@ -136,3 +136,13 @@ def test_a_repeated_command_gets_the_kept_reply_and_changes_nothing() -> None:
     entry = desk.incr()
     desk.applier.work([Expect(7, 1, 2, 2, 1), Apply(2, (entry,)), Expect(8, 2, 3, 3, 1), Apply(3, (entry,))])
     assert desk.said == [(7, Results(1, 0, results(1))), (8, Results(2, 0, results(1)))]
+
+
+def test_who_follows_gets_what_was_applied_before_and_then_each_piece_once() -> None:
+    desk = Desk()
+    before, piece, last = desk.incrs(2), desk.incrs(1), desk.incrs(1)
+    desk.applier.work([Apply(2, before), Follow(7, Apply(1, (NO_OP, *before))), Apply(4, piece)])
+    assert desk.said == [(7, Delivered(1, (NO_OP, *before))), (7, Delivered(4, piece))]
+    desk.applier.forget(7)
+    desk.applier.work([Apply(5, last)])
+    assert len(desk.said) == 2

@@ -13,7 +13,8 @@ from pykka._envelope import Envelope
 
 from actors.deadlines import Deadlines
 from actors.links import LinkReader, LinkWriter, link_pair
-from actors.mailbox import AppliedUpTo, Batch, ClientGone, DrainingInbox, Failed, Mailbox, ReplyLink, Turn, Written
+from actors.mailbox import Batch, DrainingInbox, Mailbox, ReplyLink, Turn
+from actors.notes import AppliedUpTo, ClientGone, Failed, Written
 from raft_core import ResetElectionTimer
 
 PATIENCE = 20.0

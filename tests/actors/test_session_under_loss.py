@@ -93,7 +93,7 @@ class LossyCluster:
             self.answers.append((server_id, Refused(batch_id, True, None)))
         elif isinstance(message, SubmitQuery):
             self.answers.append((server_id, QueryResult(batch_id, self.host.query(message.name, message.arguments))))
-        else:
+        elif isinstance(message, SubmitCommands):
             self._accept(server_id, message)
 
     def _accept(self, server_id: str, message: SubmitCommands) -> None:

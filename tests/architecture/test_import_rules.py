@@ -54,7 +54,6 @@ ROOMS = [
         "pykka",
         frozenset({"actors/peer.py", "actors/mailbox.py", "actors/workers.py"}),
         "only ring 3 knows who takes turns",
-        {"pykka.ActorRef": frozenset({"actors/process.py", "actors/hosts.py"})},  # they start a peer and hold it
     ),
     Room(
         "multiprocessing",
@@ -279,7 +278,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (impure_builtins, "raft_core/log.py", "print(1)", "len([])"),
     (impure_builtins, "raft_core/log.py", "def f():\n    global x\n    x = 1", "x = 1"),
     (modules_out_of_their_rooms, "actors/client.py", "import pykka", "import pykkalike"),
-    (modules_out_of_their_rooms, "actors/hosts.py", "from pykka import ThreadingActor", "from pykka import ActorRef"),
+    (modules_out_of_their_rooms, "actors/hosts.py", "from pykka import ActorRef", "from actors.spec import RunningPeer"),
     (modules_out_of_their_rooms, "actors/client.py", "import multiprocessing as m", "import selectors"),
     (modules_out_of_their_rooms, "actors/client.py", "from multiprocessing import Queue", "from queue import Queue"),
     (

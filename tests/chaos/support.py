@@ -7,10 +7,9 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from actors.cluster import Cluster
-from actors.peer import PeerConfig
-from actors.process import PeerSpec
 from actors.protocol import Status
 from actors.replicated import Replicated, machine_reference
+from actors.spec import PeerConfig, PeerSpec
 from raft_core import ServerId, Settings
 
 PATIENCE = 40.0

@@ -24,7 +24,8 @@ import pytest
 from actors.cluster import ClusterHandle, run_peers
 from actors.hosts import Hosted, ProcessHost
 from actors.machines.counter import Counter
-from actors.process import PeerSpec, peer_main
+from actors.process import peer_main
+from actors.spec import PeerSpec
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.sqlite import SqliteStorage

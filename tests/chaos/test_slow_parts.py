@@ -16,8 +16,8 @@ import pytest
 from actors.cluster import Cluster, ClusterHandle, run_peers
 from actors.hosts import ThreadHost
 from actors.machines.counter import Counter
-from actors.process import PeerSpec
 from actors.protocol import Status
+from actors.spec import PeerSpec
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from raft_core import PersistEffect, ServerId, Settings

@@ -20,7 +20,8 @@ from actors.cluster import ClusterHandle, run_peers
 from actors.hosts import Host, Hosted, ProcessHost, ThreadHost
 from actors.machines.counter import Counter
 from actors.machines.counters import Counters
-from actors.process import PeerSpec, peer_main
+from actors.process import peer_main
+from actors.spec import PeerSpec
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import CorruptStorage, Storage, StorageError, Stored, WrongCluster
 from actors.supervisor import PeerState

@@ -1,0 +1,49 @@
+"""A queue that one thread waits on: a monitor with a lock of its own.
+
+Its lock is a *leaf*: whoever holds it takes no other, so it may be taken while a peer's lock is held and no cycle of
+waiting can arise.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from actors.lock_based.threads import Threads
+
+T = TypeVar("T")
+
+
+class Mail(Generic[T]):
+    """Any thread puts; one takes all there is."""
+
+    def __init__(self, threads: Threads) -> None:
+        self._now = threads.now
+        self._condition = threads.condition()
+        self._items: list[T] = []
+        self._is_closed = False
+
+    def put(self, items: list[T]) -> None:
+        """Deposit `items` in order; nobody takes what is put after `close`."""
+        with self._condition:
+            self._items.extend(items)
+            self._condition.notify_all()
+
+    def take(self, timeout: float | None = None) -> list[T] | None:
+        """Wait for items and take all; [] if none came within `timeout` seconds, None once it is closed."""
+        deadline = None if timeout is None else self._now() + timeout
+        with self._condition:
+            while not self._items and not self._is_closed:  # woken is not the same as "there is something"
+                remaining = None if deadline is None else deadline - self._now()
+                if remaining is not None and remaining <= 0:
+                    return []
+                self._condition.wait(remaining)
+            if self._is_closed:
+                return None
+            items, self._items = self._items, []
+            return items
+
+    def close(self) -> None:
+        """Whoever waits, or comes, gets None."""
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify_all()

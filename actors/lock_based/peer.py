@@ -1,0 +1,402 @@
+"""`LockedPeer`: one Raft server whose state is shared by threads and guarded by one lock.
+
+The twin of `PeerActor`: the same core, interpreter, storage, links and codec; only the question "who takes turns?" is
+answered in the other way, as the structure advice of the Raft lab has it.  Its threads:
+
+* a *receiver* for each link from another peer;
+* the *election ticker*: sleeps a small constant, then compares the time with what the last contact left (paper 5.2);
+* a *replicator* for each follower, for as long as one term of leadership lasts: sends entries when there are some and
+  heartbeats when there are none;
+* the *applier*, which waits on a condition and holds no lock while the state machine works;
+* the *acceptor* of clients and of the supervisor.
+
+The rules of the file:
+
+1. One lock guards everything of `_Shared`.  Functions that need it are named `..._locked` and refuse to go on without.
+2. Inside the lock: `step`, and making durable what it decided.  The lock is never given up between deciding and making
+   durable: in that gap another thread could answer from memory what a crash would take back (a vote, say), which is
+   the *volatile vote leak*.
+3. Never wait for anybody while holding it.  Sending, applying and starting threads come after.
+4. Other locks are leaves: whoever holds one takes no other.
+5. Waking up proves nothing: what a thread waited for is looked at again, under the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from random import Random
+from typing import assert_never
+
+from actors.applier import Applier, ClientId, Work
+from actors.codec import decode_message, encode_message
+from actors.deadlines import Deadlines
+from actors.disks import InlineDisk
+from actors.errors import ActorumError, BadFrame
+from actors.interpreter import Interpreter
+from actors.lock_based.locks import InstrumentedLock
+from actors.lock_based.mail import Mail
+from actors.lock_based.threads import Lock, Thread
+from actors.lock_based.wiring import LinkWorld
+from actors.lock_based.world import Inlet, Note, PeerCame, World
+from actors.metrics import Durations
+from actors.notes import ClientGone, Failed, Shutdown
+from actors.protocol import ClientMessage, InspectPeer, PeerMessage, decode_client_message
+from actors.spec import PeerParts, restored
+from raft_core import AppendEntries, Applied, Event, Leader, LogIndex, Message, PeerRestarted, Received, ServerId, Term
+
+TICK = 0.01
+"""Seconds between two looks of the election ticker."""
+PATIENCE = 5.0
+"""Seconds that a peer which ends waits for its threads."""
+
+
+class _Shared:
+    """Everything that more than one thread uses.  It belongs to the peer's lock."""
+
+    def __init__(self, interpreter: Interpreter, deadlines: Deadlines) -> None:
+        self.interpreter = interpreter
+        self.deadlines = deadlines
+        self.to_do: list[Callable[[], None]] = []
+        """What this turn decided and must not be done inside the lock."""
+        self.replicated_term: Term = 0
+        """The term of the replicators that run."""
+        self.outboxes: dict[ServerId, Mail[bytes]] = {}
+        """What they are to send."""
+        self.last_frame: tuple[Message | None, bytes] = (None, b"")
+        self.applied_index: LogIndex = 0
+        """What the applier has applied, as far as it was told to consensus or will be with the next turn."""
+        self.events_in_last_turn = 0
+        self.bad_frames: list[ActorumError] = []
+        """Why frames were not taken; the latest few."""
+
+
+class _Life:
+    """The threads of a peer, and whether it ends, and why: the first reason counts."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+        self._threads: list[Thread] = []
+        self._is_over = False
+        self._error: BaseException | None = None
+
+    def end(self, error: BaseException | None) -> bool:
+        """End it; False if that was decided before."""
+        with self._lock:
+            if self._is_over:
+                return False
+            self._is_over, self._error = True, error
+            return True
+
+    @property
+    def is_over(self) -> bool:
+        """It ends, or has ended."""
+        with self._lock:
+            return self._is_over
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it ends; None: in good order."""
+        with self._lock:
+            return self._error
+
+    def add(self, thread: Thread) -> None:
+        """This thread belongs to it."""
+        with self._lock:
+            self._threads = [other for other in self._threads if other.is_alive()]
+            self._threads.append(thread)
+
+    def threads(self) -> list[Thread]:
+        """All that may still run."""
+        with self._lock:
+            return list(self._threads)
+
+
+class LockedPeer:
+    """A Raft server.  `parts.stopped` is told once, in a thread of its own, when it has ended."""
+
+    def __init__(self, parts: PeerParts, world: World) -> None:
+        config = parts.config
+        self._parts = parts
+        self._world = world
+        self._threads = world.threads
+        self._started = self._threads.now()
+        self._heartbeat_interval = config.settings.heartbeat_interval / 1000
+        self._outlets = {name: world.outlet(name) for name in config.voters if name != config.server_id}
+        self._writes = Durations()
+        self._work: Mail[list[Work] | ClientGone] = Mail(self._threads)
+        self._applier = Applier(config.server_id, parts.machine, world.applier_voice, self._note_applied)
+        self._life = _Life(self._threads.lock())
+        self.lock = InstrumentedLock(self._threads.lock, clock=self._threads.clock, current=self._threads.current)
+        randomness = Random(config.seed)
+        deadlines = Deadlines(randomness)
+        interpreter = Interpreter(
+            restored(config, parts.storage, randomness),
+            transport=self,
+            disk=InlineDisk(parts.storage, self._writes),
+            applier=lambda work: self._work.put([work]),
+            replies=self,
+            deadlines=deadlines,
+            boundary=parts.boundary,
+        )
+        self._shared = _Shared(interpreter, deadlines)
+        self.recovered_index: LogIndex = interpreter.server.log.last_index
+
+    def launch(self) -> None:
+        """Start its threads."""
+        with self.lock:
+            self._shared.interpreter.start(self._threads.now())
+        self._start("ticker", self._watch_elections)
+        self._applier_thread = self._threads.start(self._name("applier"), self._guarded(self._apply))
+        self._threads.start(self._name("acceptor"), self._accept)
+
+    def fail(self, error: BaseException) -> None:
+        """Fail-stop, from any thread: no turn begins any more, and what was in memory is not used again."""
+        if self._life.end(error):
+            self._world.wake()
+
+    # --- a turn: the one way into the state ---------------------------------------------------------------------------
+
+    def _turn(self, events: Iterable[Event] = (), asked: Sequence[tuple[ClientId, ClientMessage]] = ()) -> None:
+        """`events` happened and clients `asked`; decide and make durable inside the lock, do the rest outside."""
+        with self.lock:
+            to_do = self._serve_locked(list(events), asked)
+        for action in to_do:
+            action()
+
+    def _serve_locked(
+        self, events: list[Event], asked: Sequence[tuple[ClientId, ClientMessage]] = ()
+    ) -> list[Callable[[], None]]:
+        self.lock.assert_owned()
+        shared = self._shared
+        if self._life.is_over:
+            return []
+        shared.events_in_last_turn = len(events) + len(asked)
+        if shared.applied_index > shared.interpreter.server.last_applied:
+            events.append(Applied(shared.applied_index))
+        shared.interpreter.take(self._threads.now(), events, asked)
+        to_do, shared.to_do = shared.to_do, []
+        return to_do
+
+    def send(self, to: ServerId, message: Message) -> None:
+        """The interpreter's `Transport`, inside the lock.  What a replicator sends it may send at once, even while we
+        wait for our own disk (thesis 10.2.1); everything else goes when the lock has been given up."""
+        self.lock.assert_owned()
+        shared = self._shared
+        if shared.last_frame[0] is not message:
+            shared.last_frame = (message, encode_message(message))
+        frame = shared.last_frame[1]
+        if isinstance(message, AppendEntries):
+            self._outbox_locked(to, message.term).put([frame])
+        else:
+            shared.to_do.append(partial(self._outlets[to].send, frame))
+
+    def reply(self, client_id: ClientId, message: PeerMessage) -> None:
+        """Consensus answers a client (the interpreter's `Replies`, inside the lock)."""
+        self._shared.to_do.append(partial(self._world.consensus_voice.reply, client_id, message))
+
+    # --- receivers ----------------------------------------------------------------------------------------------------
+
+    def _receive(self, sender: ServerId, inlet: Inlet) -> None:
+        """Take what another peer says, until its link ends."""
+        try:
+            while (frames := inlet.get()) is not None:
+                self._turn(self._events(sender, frames))
+        except BadFrame as error:
+            self._refuse(error)
+
+    def _events(self, sender: ServerId, frames: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        for frame in frames:
+            try:
+                events.append(Received(sender, decode_message(frame)))
+            except BadFrame as error:
+                self._refuse(error)
+        return events
+
+    def _refuse(self, error: ActorumError) -> None:
+        with self.lock:
+            self._shared.bad_frames = [*self._shared.bad_frames[-15:], error]
+
+    # --- the election ticker ------------------------------------------------------------------------------------------
+
+    def _watch_elections(self) -> None:
+        """No timer is ever cancelled here: the time of the last contact is compared with now, again and again."""
+        while not self._life.is_over:
+            self._threads.sleep(TICK)
+            with self.lock:
+                to_do = self._look_at_time_locked()
+            for action in to_do:
+                action()
+            self._world.flush()
+
+    def _look_at_time_locked(self) -> list[Callable[[], None]]:
+        self.lock.assert_owned()
+        shared = self._shared
+        return self._serve_locked(shared.deadlines.due_for_election(self._threads.now()))
+
+    # --- replicators: a ticker for one term, one round, one message ---------------------------------------------------
+
+    def _outbox_locked(self, follower: ServerId, term: Term) -> Mail[bytes]:
+        """What the replicator of `follower` in `term` is to send; the first of a term starts its replicators."""
+        self.lock.assert_owned()
+        shared = self._shared
+        if term != shared.replicated_term:
+            for outbox in shared.outboxes.values():
+                outbox.close()
+            shared.replicated_term = term
+            shared.outboxes = {name: Mail(self._threads) for name in self._outlets}
+            for name, outbox in shared.outboxes.items():
+                replicate = partial(self._replicate, name, outbox, term)
+                shared.to_do.append(partial(self._start, f"replicator {name}", replicate))
+        return shared.outboxes[follower]
+
+    def _replicate(self, follower: ServerId, outbox: Mail[bytes], term: Term) -> None:
+        """Replicate to one follower, for as long as this server leads in `term`."""
+        while self._round(follower, outbox, term):
+            pass
+
+    def _round(self, follower: ServerId, outbox: Mail[bytes], term: Term) -> bool:
+        """Send what there is; if there is nothing for a heartbeat interval, heartbeats.  False: the term is over."""
+        frames = outbox.take(self._heartbeat_interval)
+        if frames is None:
+            return False
+        if not frames:
+            return self._begin_heartbeats(term)
+        for frame in frames:
+            self._outlets[follower].send(frame)
+        return True
+
+    def _begin_heartbeats(self, term: Term) -> bool:
+        """The heartbeats of all followers, if they are due; False: this server leads in `term` no more."""
+        with self.lock:
+            shared = self._shared
+            server = shared.interpreter.server
+            if server.current_term != term or not isinstance(server.role, Leader) or self._life.is_over:
+                return False
+            to_do = self._serve_locked(shared.deadlines.due_for_heartbeat(self._threads.now()))
+        for action in to_do:
+            action()
+        return True
+
+    # --- the applier --------------------------------------------------------------------------------------------------
+
+    def _apply(self) -> None:
+        """Give the state machine what is committed; it may take its time, nobody waits for it but clients."""
+        while (pieces := self._work.take()) is not None:
+            work: list[Work] = []
+            for piece in pieces:
+                if isinstance(piece, ClientGone):
+                    self._applier.forget(piece.client_id)
+                else:
+                    work.extend(piece)
+            self._applier.work(work)
+
+    def _note_applied(self, index: LogIndex) -> None:
+        """Wakes nobody: the next turn tells the core."""
+        with self.lock:
+            self._shared.applied_index = index
+
+    # --- the acceptor -------------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        """Serve clients and the supervisor until the end; then see to it that everything ends."""
+        try:
+            while not self._life.is_over:
+                arrived = self._world.accept()
+                for note in arrived.notes:
+                    self._take_note(note)
+                for error in arrived.refused:
+                    self._refuse(error)
+                self._serve_clients(arrived.asked)
+        except Exception as error:
+            self.fail(error)
+        self._end()
+
+    def _take_note(self, note: Note) -> None:
+        match note:
+            case PeerCame(server_id=server_id, inlet=inlet):
+                self._turn([PeerRestarted(server_id)])
+                self._start(f"receiver {server_id}", partial(self._receive, server_id, inlet))
+            case ClientGone():
+                self._work.put([note])
+            case Shutdown():
+                if self._life.end(None):
+                    self._world.wake()
+            case Failed(error=error):
+                self.fail(error)
+            case _:
+                assert_never(note)
+
+    def _serve_clients(self, frames: list[tuple[ClientId, bytes]]) -> None:
+        asked: list[tuple[ClientId, ClientMessage]] = []
+        for client_id, frame in frames:
+            try:
+                message = decode_client_message(frame)
+            except BadFrame as error:
+                self._refuse(error)
+                continue
+            if isinstance(message, InspectPeer) and not message.digest:
+                self._describe(client_id, message.batch_id)
+            else:
+                asked.append((client_id, message))
+        if asked:
+            self._turn(asked=asked)
+
+    def _describe(self, client_id: ClientId, batch_id: int) -> None:
+        dropped = self._world.dropped
+        with self.lock:
+            status = self._shared.interpreter.status(
+                batch_id,
+                inbox_depth=self._shared.events_in_last_turn,
+                dropped_messages=dropped,
+                fsync_p99=self._writes.percentile(0.99),
+                uptime=self._threads.now() - self._started,
+                process_id=os.getpid(),
+            )
+        self._world.consensus_voice.reply(client_id, status)
+
+    # --- threads ------------------------------------------------------------------------------------------------------
+
+    def _name(self, role: str) -> str:
+        return f"{self._parts.config.server_id} {role}"
+
+    def _start(self, role: str, body: Callable[[], None]) -> None:
+        self._life.add(self._threads.start(self._name(role), self._guarded(body)))
+
+    def _guarded(self, body: Callable[[], None]) -> Callable[[], None]:
+        """The failure of any thread is the peer's."""
+
+        def run() -> None:
+            try:
+                body()
+            except Exception as error:
+                self.fail(error)
+
+        return run
+
+    def _end(self) -> None:
+        """Wait for all threads, give everything back, tell the end.  An applier that hangs is not waited for if the
+        peer has failed: what ended it must not wait for a state machine for ever."""
+        self._work.close()
+        error = self._life.error
+        deadline = self._threads.now() + PATIENCE
+        if error is None:
+            self._applier_thread.join(PATIENCE)
+        threads = self._life.threads()
+        for thread in threads:
+            thread.join(max(0.0, deadline - self._threads.now()))
+        self._world.close()
+        if not any(thread.is_alive() for thread in threads):  # a disk that hangs keeps its connection
+            with contextlib.suppress(ActorumError):
+                self._parts.storage.close()
+        self._parts.stopped(error)
+
+
+def start(parts: PeerParts) -> LockedPeer:
+    """Start a peer that listens to its control channel."""
+    peer = LockedPeer(parts, LinkWorld(parts.channel))
+    peer.launch()
+    return peer

@@ -1,0 +1,84 @@
+"""What makes a peer: the part that every runtime needs to know, as data that can go to a new process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from actors.control import ControlChannel
+from actors.machine import MachineHost
+from actors.storage.port import Storage
+from raft_core import Effect, LogIndex, Server, ServerId, Settings, restore
+
+RuntimeName: TypeAlias = Literal["actors", "locks"]
+"""Who takes turns: one mailbox for each peer, or threads around one lock for each peer."""
+
+
+class PeerConfig(Struct, frozen=True, kw_only=True):
+    """What makes a peer, apart from its storage and its machine."""
+
+    server_id: ServerId
+    voters: tuple[ServerId, ...]
+    settings: Settings
+    seed: int | None = None
+    """Seed of the election time-outs' randomness; None: the operating system's."""
+
+
+class PeerSpec(Struct, frozen=True, kw_only=True):
+    """Everything a new process must know to become a peer."""
+
+    config: PeerConfig
+    cluster_id: str
+    machine: str
+    """Where the machine's class can be imported: "module:Class"."""
+    directory: str | None
+    """Where the log is kept; None: in memory (threads only)."""
+    synchronous: Literal["full", "off"] = "full"
+    """Survive power loss, or only the death of the process."""
+    allow_code: bool = False
+    check_determinism: bool = False
+    runtime: RuntimeName = "actors"
+
+
+class PeerParts(NamedTuple):
+    """What a runtime makes a running peer of."""
+
+    config: PeerConfig
+    storage: Storage
+    machine: MachineHost
+    channel: ControlChannel
+    """The peer's end: links come over it, and its end is the peer's."""
+    stopped: Callable[[BaseException | None], None]
+    """Told once, when the peer has ended: with its error or None."""
+    boundary: Callable[[Effect], None] | None = None
+    """See `Interpreter`."""
+
+
+class RunningPeer(Protocol):
+    """One incarnation of a peer, whatever its runtime."""
+
+    recovered_index: LogIndex
+    """Last index of the log that its storage gave back."""
+
+    def fail(self, error: BaseException) -> None:
+        """End it from another thread as if its next turn had raised `error`; nothing happens if it has ended."""
+
+
+StartPeer: TypeAlias = Callable[[PeerParts], RunningPeer]
+
+
+def restored(config: PeerConfig, storage: Storage, randomness: Random) -> Server:
+    """The server that `storage` remembers."""
+    stored = storage.load()
+    return restore(
+        config.server_id,
+        config.voters,
+        config.settings,
+        randomness=randomness.getrandbits(32),
+        current_term=stored.current_term,
+        voted_for=stored.voted_for,
+        entries=stored.entries,
+    )
