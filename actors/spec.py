@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from msgspec import Struct
 
 from actors.control import ControlChannel
+from actors.errors import ActorumError
 from actors.machine import MachineHost
 from actors.storage.port import Storage
 from raft_core import Effect, LogIndex, Server, ServerId, Settings, restore
@@ -62,6 +63,10 @@ class RunningPeer(Protocol):
 
     recovered_index: LogIndex
     """Last index of the log that its storage gave back."""
+
+    @property
+    def bad_frames(self) -> list[ActorumError]:
+        """Why frames, or whole links, were refused; the latest few."""
 
     def fail(self, error: BaseException) -> None:
         """End it from another thread as if its next turn had raised `error`; nothing happens if it has ended."""

@@ -124,7 +124,6 @@ class LockedPeer:
         self._threads = world.threads
         self._started = self._threads.now()
         self._heartbeat_interval = config.settings.heartbeat_interval / 1000
-        self._outlets = {name: world.outlet(name) for name in config.voters if name != config.server_id}
         self._writes = Durations()
         self._work: Mail[list[Work] | ClientGone] = Mail(self._threads)
         self._applier = Applier(config.server_id, parts.machine, world.applier_voice, self._note_applied)
@@ -156,6 +155,12 @@ class LockedPeer:
         """Fail-stop, from any thread: no turn begins any more, and what was in memory is not used again."""
         if self._life.end(error):
             self._world.wake()
+
+    @property
+    def bad_frames(self) -> list[ActorumError]:
+        """Why frames, or whole links, were refused; the latest few."""
+        with self.lock:
+            return self._shared.bad_frames
 
     # --- a turn: the one way into the state ---------------------------------------------------------------------------
 
@@ -191,7 +196,7 @@ class LockedPeer:
         if isinstance(message, AppendEntries):
             self._outbox_locked(to, message.term).put([frame])
         else:
-            shared.to_do.append(partial(self._outlets[to].send, frame))
+            shared.to_do.append(partial(self._world.outlet(to).send, frame))
 
     def reply(self, client_id: ClientId, message: PeerMessage) -> None:
         """Consensus answers a client (the interpreter's `Replies`, inside the lock)."""
@@ -247,7 +252,7 @@ class LockedPeer:
             for outbox in shared.outboxes.values():
                 outbox.close()
             shared.replicated_term = term
-            shared.outboxes = {name: Mail(self._threads) for name in self._outlets}
+            shared.outboxes = {name: Mail(self._threads) for name in shared.interpreter.server.peers}
             for name, outbox in shared.outboxes.items():
                 replicate = partial(self._replicate, name, outbox, term)
                 shared.to_do.append(partial(self._start, f"replicator {name}", replicate))
@@ -265,8 +270,9 @@ class LockedPeer:
             return False
         if not frames:
             return self._begin_heartbeats(term)
+        outlet = self._world.outlet(follower)
         for frame in frames:
-            self._outlets[follower].send(frame)
+            outlet.send(frame)
         return True
 
     def _begin_heartbeats(self, term: Term) -> bool:

@@ -135,6 +135,7 @@ class LinkWorld:
         self.consensus_voice = SharedVoice(self.threads)
         self.applier_voice = SharedVoice(self.threads)
         self._channel = channel
+        self._lock = self.threads.lock()
         self._outlets: dict[ServerId, LinkOutlet] = {}
         self._wake_reader, self._wake_writer = os.pipe()
         self._clients: set[LinkReader] = set()
@@ -144,7 +145,15 @@ class LinkWorld:
 
     def outlet(self, server_id: ServerId) -> Outlet:
         """The way to another peer."""
-        return self._outlets.setdefault(server_id, LinkOutlet(self.threads))
+        return self._outlet(server_id)
+
+    def _outlet(self, server_id: ServerId) -> LinkOutlet:
+        with self._lock:
+            return self._outlets.setdefault(server_id, LinkOutlet(self.threads))
+
+    def _all_outlets(self) -> list[LinkOutlet]:
+        with self._lock:
+            return list(self._outlets.values())
 
     # --- for the acceptor ---------------------------------------------------------------------------------------------
 
@@ -159,7 +168,7 @@ class LinkWorld:
         note = note_from(self._channel)
         match note:
             case PeerLinks():
-                self._outlets[note.server_id].attach(note.writer)
+                self._outlet(note.server_id).attach(note.writer)
                 inlet: Inlet = LinkInlet(note.reader, self._wake_reader)
                 arrived.notes.append(PeerCame(note.server_id, inlet))
             case ClientLinks():
@@ -191,7 +200,7 @@ class LinkWorld:
 
     def flush(self) -> None:
         """Send what full links kept back."""
-        for outlet in self._outlets.values():
+        for outlet in self._all_outlets():
             outlet.flush()
         self.consensus_voice.flush()
         self.applier_voice.flush()
@@ -199,7 +208,7 @@ class LinkWorld:
     @property
     def dropped(self) -> int:
         """Messages to peers that were dropped because a link was full or its reader gone."""
-        return sum(outlet.dropped for outlet in self._outlets.values())
+        return sum(outlet.dropped for outlet in self._all_outlets())
 
     def wake(self) -> None:
         """The peer ends: nobody shall wait for a link any more."""
@@ -207,7 +216,7 @@ class LinkWorld:
 
     def close(self) -> None:
         """Give the links back."""
-        for outlet in self._outlets.values():
+        for outlet in self._all_outlets():
             outlet.close()
         self.consensus_voice.close()
         self.applier_voice.close()

@@ -34,7 +34,7 @@ PATIENCE = 30.0
 QUICK = Settings(election_timeout=200, heartbeat_interval=40)
 Engine = Literal["processes", "threads"]
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.timeout(90), pytest.mark.usefixtures("each_runtime")]
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

@@ -27,11 +27,12 @@ from actors.spec import PeerConfig, PeerSpec
 from actors.storage.port import CorruptStorage
 from actors.supervisor import FIRST_PAUSE, PeerState, Supervisor
 from raft_core import ServerId, Settings
+from tests.runtimes import runtime
 
 PATIENCE = 30.0
 NAMES = ("n1", "n2", "n3")
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.timeout(90), pytest.mark.usefixtures("each_runtime")]
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
@@ -49,6 +50,7 @@ def specs(directory: Path | None = None, names: tuple[ServerId, ...] = NAMES) ->
             machine=machine_reference(Counter),
             directory=None if directory is None else str(directory / name),
             synchronous="off",
+            runtime=runtime(),
         )
         for name in names
     ]

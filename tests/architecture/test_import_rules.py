@@ -278,7 +278,12 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (impure_builtins, "raft_core/log.py", "print(1)", "len([])"),
     (impure_builtins, "raft_core/log.py", "def f():\n    global x\n    x = 1", "x = 1"),
     (modules_out_of_their_rooms, "actors/client.py", "import pykka", "import pykkalike"),
-    (modules_out_of_their_rooms, "actors/hosts.py", "from pykka import ActorRef", "from actors.spec import RunningPeer"),
+    (
+        modules_out_of_their_rooms,
+        "actors/hosts.py",
+        "from pykka import ActorRef",
+        "from actors.spec import RunningPeer",
+    ),
     (modules_out_of_their_rooms, "actors/client.py", "import multiprocessing as m", "import selectors"),
     (modules_out_of_their_rooms, "actors/client.py", "from multiprocessing import Queue", "from queue import Queue"),
     (

@@ -40,6 +40,8 @@ from actors.calls import Call
 from actors.cluster import Cluster
 from actors.machines.counter import Counter
 from actors.protocol import Status
+from actors.runtimes import RUNTIMES
+from actors.spec import RuntimeName
 from actors.supervisor import PeerState
 from raft_core import ServerId
 from raft_core.verify.counter import CounterModel
@@ -251,14 +253,20 @@ def nothing_left_behind(tally: Tally) -> Iterator[None]:
 
 
 def campaign(
-    trials: int, *, rate: float | None, storage: str, seed: int, tell: Callable[[str], None] = lambda line: None
+    trials: int,
+    *,
+    rate: float | None,
+    storage: str,
+    seed: int,
+    runtime: RuntimeName = "actors",
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Tally:
     """Run `trials` trials, each cluster serving `TRIALS_PER_CLUSTER` of them."""
     random, tally = Random(seed), Tally()
     with nothing_left_behind(tally):
         while tally.trials < trials:
             with Counter.cluster(
-                nodes=3, storage="sqlite" if storage == "sqlite" else "memory", timeout=PATIENCE
+                nodes=3, runtime=runtime, storage="sqlite" if storage == "sqlite" else "memory", timeout=PATIENCE
             ) as counter:
                 for _ in range(min(TRIALS_PER_CLUSTER, trials - tally.trials)):
                     Trial(counter, rate, random, tally).run()
@@ -280,13 +288,21 @@ def main() -> int:
     parser.add_argument("--load", default="saturation", help="'saturation', or increments a second, as 2000")
     parser.add_argument("--storage", choices=("memory", "sqlite"), default="memory")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--runtime", choices=RUNTIMES, default="actors")
     options = parser.parse_args()
     rate = None if options.load == "saturation" else float(options.load)
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    tally = campaign(options.trials, rate=rate, storage=options.storage, seed=options.seed, tell=tell)
+    tally = campaign(
+        options.trials,
+        rate=rate,
+        storage=options.storage,
+        seed=options.seed,
+        runtime=options.runtime,
+        tell=tell,
+    )
     print(json.encode(vars(options) | tally.summary()).decode())
     return 1 if tally.failed else 0
 

@@ -11,6 +11,7 @@ from actors.protocol import Status
 from actors.replicated import Replicated, machine_reference
 from actors.spec import PeerConfig, PeerSpec
 from raft_core import ServerId, Settings
+from tests.runtimes import runtime
 
 PATIENCE = 40.0
 """Seconds for anything that must happen: far more than it takes, because the machine may be busy with other things."""
@@ -36,6 +37,7 @@ def peer_specs(
             machine=machine_reference(machine),
             directory=None if directory is None else str(directory / name),
             synchronous="off",
+            runtime=runtime(),
         )
         for name in names
     ]

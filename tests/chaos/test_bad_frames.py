@@ -26,8 +26,6 @@ from actors.errors import ActorumError, BadFrame, ClusterClosed, PeerFailed, err
 from actors.links import LinkClosed, LinkReader, link_pair
 from actors.links.pipes import MAX_FRAME
 from actors.machines.counter import Counter
-from actors.mailbox import Mailbox
-from actors.peer import RunningActor
 from actors.process import start_peer
 from actors.protocol import (
     InspectPeer,
@@ -43,6 +41,9 @@ from actors.spec import PeerConfig, PeerSpec
 from actors.storage.memory import MemoryStorage
 from raft_core import RequestVote, Settings
 from tests.chaos.support import PATIENCE, eventually
+from tests.runtimes import runtime
+
+pytestmark = pytest.mark.usefixtures("each_runtime")
 
 
 def framed(payload: bytes) -> bytes:
@@ -89,11 +90,11 @@ class LonePeer:
             cluster_id="lone",
             machine=machine_reference(Counter),
             directory=None,
+            runtime=runtime(),
         )
         self.storage = MemoryStorage()
         peer = start_peer(spec, self.storage, self.their_channel, self.ended.put)
-        assert isinstance(peer, RunningActor)
-        self.mailbox: Mailbox = peer.reference.proxy().mailbox.get(timeout=PATIENCE)
+        self.peer = peer
         received = self.channel.receive()
         assert received is not None
         assert isinstance(received[0], PeerReady)
@@ -193,11 +194,11 @@ def test_a_frame_that_is_no_message_is_refused_by_name_and_the_link_lives_on(lin
         assert counter.incr() == 1
         end = link(peer)
         pour(end, framed(payload))
-        eventually(lambda: len(peer.mailbox.bad_frames) == 1, "the refusal of the frame")
-        assert isinstance(peer.mailbox.bad_frames[0], BadFrame)
+        eventually(lambda: len(peer.peer.bad_frames) == 1, "the refusal of the frame")
+        assert isinstance(peer.peer.bad_frames[0], BadFrame)
         assert counter.incr() == 2
         pour(end, framed(payload))
-        eventually(lambda: len(peer.mailbox.bad_frames) == 2, "the refusal of the second frame on the same link")
+        eventually(lambda: len(peer.peer.bad_frames) == 2, "the refusal of the second frame on the same link")
         assert counter.incr() == 3
 
 
@@ -209,7 +210,7 @@ def test_a_link_whose_framing_is_broken_is_closed_and_the_peer_serves_others(lin
         end = link(peer)
         pour(end, data)
         eventually(lambda: was_hung_up(end), "the end of the link")
-        assert [type(error) for error in peer.mailbox.bad_frames] == [BadFrame]
+        assert [type(error) for error in peer.peer.bad_frames] == [BadFrame]
         assert counter.incr() == 2
 
 
@@ -221,7 +222,7 @@ def test_half_a_frame_of_a_dead_writer_is_never_delivered(link: Link, data: byte
         pour(end, data)
         end.close()
         assert [counter.incr() for _ in range(5)] == [1, 2, 3, 4, 5]
-        assert peer.mailbox.bad_frames == []
+        assert peer.peer.bad_frames == []
 
 
 def test_a_good_frame_before_a_bad_one_is_served() -> None:
@@ -238,7 +239,7 @@ def test_a_good_frame_before_a_bad_one_is_served() -> None:
         statuses = [decode_peer_message(answer) for answer in answers]
         assert [status.batch_id for status in statuses if isinstance(status, Status)] == [7, 8]
         assert all(isinstance(status, Status) and status.role == "leader" for status in statuses)
-        assert len(peer.mailbox.bad_frames) == 1
+        assert len(peer.peer.bad_frames) == 1
 
 
 def collected(reader: LinkReader, frames: list[bytes]) -> list[bytes]:

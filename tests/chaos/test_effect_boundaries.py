@@ -153,6 +153,7 @@ class MortalHost(ProcessHost):
         return (ProcessHost(partial(mortal_main, 5 + 7 * number)) if is_mortal else ProcessHost()).launch(spec)
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_a_process_that_kills_itself_at_its_nth_effect_comes_back_and_nothing_is_lost(tmp_path: Path) -> None:
     host = MortalHost()
     with run_peers(peer_specs(Counter, tmp_path), host, timeout=60.0, data=tmp_path) as cluster:

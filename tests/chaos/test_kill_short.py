@@ -25,12 +25,15 @@ from actors.supervisor import PeerState
 from raft_core import ServerId
 from tests.chaos.kill_trials import campaign
 from tests.chaos.support import PATIENCE, eventually, peer_specs, status_of
+from tests.runtimes import runtime
+
+pytestmark = pytest.mark.usefixtures("each_runtime")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [None, 2000.0], ids=["saturated", "paced"])
 def test_killed_peers_come_back_and_no_acknowledged_increment_is_lost_or_doubled(rate: float | None) -> None:
-    tally = campaign(3, rate=rate, storage="memory", seed=7)
+    tally = campaign(3, rate=rate, storage="memory", seed=7, runtime=runtime())
     assert not tally.failed, tally.summary()
     assert tally.trials == len(tally.recoveries) == 3
 
@@ -85,7 +88,7 @@ PROGRAM = """
 from actors.machines.counter import Counter
 
 if __name__ == "__main__":
-    with Counter.cluster(nodes=3, data={directory!r}, timeout=60.0) as counter:
+    with Counter.cluster(nodes=3, runtime={runtime!r}, data={directory!r}, timeout=60.0) as counter:
         counter.incr()
         print(*[process_id for _, _, process_id in counter.cluster.supervisor.members().values()], flush=True)
         while True:
@@ -95,7 +98,7 @@ if __name__ == "__main__":
 
 def test_no_peer_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM.format(directory=str(tmp_path / "data")))
+    program.write_text(PROGRAM.format(directory=str(tmp_path / "data"), runtime=runtime()))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
         [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment

@@ -43,6 +43,7 @@ def leadership(cluster: Cluster) -> tuple[ServerId, int]:
     return status.server_id, status.term
 
 
+@pytest.mark.usefixtures("each_runtime")
 @pytest.mark.parametrize("slow", ["incr_asleep", "incr_busy"])
 def test_a_command_of_many_election_timeouts_costs_no_leadership(slow: str) -> None:
     with SlowCounter.cluster(nodes=3, settings=SETTINGS, timeout=PATIENCE) as counter:

@@ -29,6 +29,8 @@ from raft_core import PersistEffect, ServerId
 from tests.chaos.machines import Journal
 from tests.chaos.support import PATIENCE, eventually, peer_specs
 
+pytestmark = pytest.mark.usefixtures("each_runtime")
+
 
 class FailingStorage(MemoryStorage):
     """A disk whose write fails once it is told to; as the port demands, every later one then fails as well.
