@@ -227,6 +227,7 @@ def start_cluster(
             settings=settings,
             allow_code=allow_code is not False,
             check_determinism=check_determinism,
+            runtime=runtime,
         ) as bound:
             yield bound
         return

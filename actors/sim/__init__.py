@@ -30,9 +30,10 @@ from actors.cluster import ClusterHandle
 from actors.replicated import Replicated
 from actors.sim.client import SimClient
 from actors.sim.cluster import SimCluster
-from actors.sim.peer import PeerPlan
+from actors.sim.incarnation import PeerPlan
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Timeline
+from actors.spec import RuntimeName
 from raft_core import Settings
 
 __all__ = ["SimCluster", "start_sim_cluster"]
@@ -50,13 +51,15 @@ def start_sim_cluster(
     settings: Settings,
     allow_code: bool,
     check_determinism: bool,
+    runtime: RuntimeName = "actors",
 ) -> Iterator[M]:
     """Give a bound instance of `machine` over `nodes` simulated peers; `timeout` is in virtual seconds."""
     timeline = Timeline(seed)
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
-    peers = SimPeers(PeerPlan(names, settings, machine, allow_code, check_determinism), timeline)
+    peers = SimPeers(PeerPlan(names, settings, machine, allow_code, check_determinism, runtime), timeline)
     client = SimClient(timeline, timeout=timeout, health=peers.health)
-    peers.start(client)
+    peers.start()
+    client.client_id = peers.add_listener(client)
     try:
         yield machine._bound(ClusterHandle(client, SimCluster(peers, client, timeline, timeout=timeout)))
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from actors.applier import ClientId
 from actors.calls import Call, SubmitOptions
@@ -19,14 +19,11 @@ from actors.errors import CallTimeout, ClusterClosed, NoQuorum, OutcomeUnknown, 
 from actors.machine import refuse_inside_apply
 from actors.protocol import Digest, Status, decode_peer_message, encode
 from actors.session import Answer, Session
-from actors.sim.peer import LINK, SimPeer
+from actors.sim.incarnation import LINK, Incarnation
 from actors.sim.timeline import Timeline, Way
 from raft_core import ServerId
 
 R = TypeVar("R")
-
-CLIENT: Final[ClientId] = 1
-"""There is one client."""
 
 
 class SimCall(Call[R]):
@@ -71,7 +68,9 @@ class SimClient:
         self._timeout = timeout
         self._health = health
         self._session = Session()
-        self._peers: dict[ServerId, tuple[SimPeer, Way]] = {}
+        self.client_id: ClientId = 0
+        """Its number, once it is known."""
+        self._peers: dict[ServerId, tuple[Incarnation, Way]] = {}
         self._answers: deque[Answer] = deque()
         self._next_tick = NEVER
         self._is_closed = False
@@ -176,7 +175,7 @@ class SimClient:
 
     # --- links --------------------------------------------------------------------------------------------------------
 
-    def attach(self, peer: SimPeer) -> None:
+    def attach(self, peer: Incarnation) -> None:
         """A new incarnation of a peer can be reached."""
         self._peers[peer.server_id] = peer, Way(self._timeline, LINK, lambda: peer.is_up)
         self._session.attached(peer.server_id)
@@ -216,7 +215,7 @@ class SimClient:
 
     def _put(self, server_id: ServerId, frame: bytes) -> None:
         peer, way = self._peers[server_id]
-        way.put(lambda: peer.ask(CLIENT, frame))
+        way.put(lambda: peer.ask(self.client_id, frame))
 
     def _plan_tick(self) -> None:
         """While there is work, the session is asked again even if nothing arrives."""

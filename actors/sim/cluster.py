@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from actors.cluster import Cluster
 from actors.machine import refuse_inside_apply
+from actors.network import Network
 from actors.sim.client import SimClient
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Timeline
@@ -19,6 +20,17 @@ class SimCluster(Cluster):
     def __init__(self, peers: SimPeers, client: SimClient, timeline: Timeline, *, timeout: float) -> None:
         super().__init__(peers, client, data=None, timeout=timeout)
         self._timeline = timeline
+        self._peers = peers
+
+    @property
+    def peers(self) -> SimPeers:
+        """Who runs the simulated peers."""
+        return self._peers
+
+    @property
+    def network(self) -> Network:
+        """What may happen to messages between the peers."""
+        return self._peers.network
 
     @property
     def now(self) -> float:

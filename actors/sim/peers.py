@@ -6,15 +6,22 @@ with it; a peer that was killed stays down until it is restarted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import NoReturn
 
+from actors.applier import ClientId
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, WrongArguments
-from actors.sim.client import SimClient
-from actors.sim.peer import PeerPlan, SimPeer
+from actors.network import Network
+from actors.sim.incarnation import Incarnation, Listener, PeerPlan, SimNetwork, Surroundings
 from actors.sim.timeline import Timeline
+from actors.spec import RuntimeName
 from actors.storage.memory import MemoryStorage
+from actors.storage.port import Storage
 from actors.supervisor import LinkTaker, PeerState
 from raft_core import ServerId, majority
+
+_PLACES: dict[RuntimeName, str] = {"actors": "actors.sim.peer:SimPeer", "locks": "actors.sim.locked:SimLockedPeer"}
 
 
 class SimPeers:
@@ -23,45 +30,62 @@ class SimPeers:
     def __init__(self, plan: PeerPlan, timeline: Timeline) -> None:
         self._plan = plan
         self._timeline = timeline
+        self._new_peer = _incarnation_of(plan.runtime)
         self._disks = {name: MemoryStorage() for name in plan.names}
-        self._peers: dict[ServerId, SimPeer] = {}
-        self._client: SimClient | None = None
+        self._peers: dict[ServerId, Incarnation] = {}
+        self._listeners: dict[ClientId, Listener] = {}
+        self._links = SimNetwork(Network(plan.names), timeline)
+        self._is_closed = False
 
-    def start(self, client: SimClient) -> None:
-        """Start all peers and connect `client` with them."""
-        self._client = client
+    @property
+    def network(self) -> Network:
+        """What may happen to messages between the peers."""
+        return self._links.faults
+
+    def start(self) -> None:
+        """Start all peers."""
         for name in self._plan.names:
-            self._launch(name, client)
+            self._launch(name)
 
-    def _launch(self, server_id: ServerId, client: SimClient) -> None:
-        peer = SimPeer(server_id, self._plan, self._timeline, self._disks[server_id], client)
+    def add_listener(self, listener: Listener) -> ClientId:
+        """A client: it is told of all peers that are up, and whenever one starts or dies; its number."""
+        client_id = len(self._listeners) + 1
+        self._listeners[client_id] = listener
+        for peer in self._peers.values():
+            if peer.is_up:
+                listener.attach(peer)
+        return client_id
+
+    def _launch(self, server_id: ServerId) -> None:
+        around = Surroundings(self._timeline, self._links, self._listeners)
+        peer = self._new_peer(server_id, self._plan, self._disks[server_id], around)
         self._timeline.note(server_id, "starts")
         for other in self._peers.values():
             if other.is_up:
-                peer.attach(other)
-                other.attach(peer)
+                self._links.connect(peer, other)
         self._peers[server_id] = peer
-        client.attach(peer)
+        for listener in self._listeners.values():
+            listener.attach(peer)
 
     def kill(self, server_id: ServerId) -> None:
         """End a peer at once; nothing happens if it is down already."""
-        client = self._open_client(server_id)
+        self._check(server_id)
         peer = self._peers[server_id]
         if peer.is_up:
             peer.kill()
-            client.detach(server_id)
+            for listener in self._listeners.values():
+                listener.detach(server_id)
 
     def restart(self, server_id: ServerId) -> None:
         """Start a peer from its disk, ending it first if it is up."""
         self.kill(server_id)
-        self._launch(server_id, self._open_client(server_id))
+        self._launch(server_id)
 
-    def _open_client(self, server_id: ServerId) -> SimClient:
-        if self._client is None:
+    def _check(self, server_id: ServerId) -> None:
+        if self._is_closed:
             raise ClusterClosed("the cluster is closed")
         if server_id not in self._peers:
             raise NoSuchNode(f"there is no node {server_id}", why=f"the nodes are {', '.join(self._peers)}")
-        return self._client
 
     def members(self) -> dict[ServerId, tuple[PeerState, float, int]]:
         """State and virtual seconds since it changed; there are no processes."""
@@ -87,7 +111,7 @@ class SimPeers:
 
     def recovered_index(self, server_id: ServerId) -> int:
         """Last log index that a peer's present incarnation found on its disk."""
-        self._open_client(server_id)
+        self._check(server_id)
         return self._peers[server_id].recovered_index
 
     def add_client(self, client: LinkTaker) -> NoReturn:
@@ -100,6 +124,15 @@ class SimPeers:
 
     def close(self) -> None:
         """The end: peers are dropped where they stand."""
-        self._client = None
+        self._is_closed = True
         for peer in self._peers.values():
-            peer.is_up = False
+            if peer.is_up:
+                peer.kill()
+
+
+def _incarnation_of(runtime: RuntimeName) -> Callable[[ServerId, PeerPlan, Storage, Surroundings], Incarnation]:
+    """The simulated form of a runtime; imported when it is used."""
+    module, name = _PLACES[runtime].split(":")
+    incarnation: Callable[[ServerId, PeerPlan, Storage, Surroundings], Incarnation]
+    incarnation = getattr(import_module(module), name)
+    return incarnation

@@ -88,8 +88,14 @@ class Way:
         self._is_open = is_open
         self._latest = 0.0
 
-    def put(self, happening: Happening) -> None:
-        """Let this happen after a drawn delay, and after everything that was put before, if the way is open then."""
+    def put(self, happening: Happening, later: float = 0.0) -> None:
+        """Let this happen after a drawn delay, and after everything that was put before, if the way is open then.
+
+        What comes `later` than that, in seconds, is overtaken by what is put meanwhile.
+        """
+        if later:
+            self._timeline.at(self._timeline.draw(self._delay) + later, lambda: self._arrive(happening))
+            return
         self._latest = max(self._latest, self._timeline.draw(self._delay))
         self._timeline.at(self._latest, lambda: self._arrive(happening))
 
