@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import Random
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,6 +18,7 @@ from actors.codec import RUN_CODE, code_tag, encode_code
 from actors.errors import NoQuorum, TimersTooShort, WrongArguments
 from actors.hosts import Host, ProcessHost, ThreadHost, end_if_being_started
 from actors.machine import refuse_inside_apply
+from actors.network import Network
 from actors.protocol import Digest, Status
 from actors.replicated import machine_reference
 from actors.runtimes import RUNTIMES
@@ -38,7 +40,16 @@ START_TIMEOUT = 30.0
 class Cluster:
     """A running cluster.  Bound machines call it; administration is by its own methods.  Any thread may use it."""
 
-    def __init__(self, supervisor: Peers, client: ClusterClient, *, data: Path | None, timeout: float) -> None:
+    def __init__(
+        self,
+        supervisor: Peers,
+        client: ClusterClient,
+        *,
+        data: Path | None,
+        timeout: float,
+        network: Network | None = None,
+    ) -> None:
+        self._network = network
         self._supervisor = supervisor
         self._client = client
         self._timeout = timeout
@@ -54,6 +65,17 @@ class Cluster:
     def supervisor(self) -> Peers:
         """Who runs the peers."""
         return self._supervisor
+
+    @property
+    def network(self) -> Network:
+        """What may happen to messages between the peers; only of a cluster that was started with `chaos=True`."""
+        if self._network is None:
+            raise WrongArguments(
+                "the network of this cluster cannot be made to misbehave",
+                why="its peers are linked directly",
+                fix="start it with chaos=True (actorum up --chaos)",
+            )
+        return self._network
 
     @property
     def client(self) -> ClusterClient:
@@ -200,6 +222,7 @@ def start_cluster(
     settings: Settings | None = None,
     allow_code: bool | None = None,
     check_determinism: bool = False,
+    chaos: bool = False,
 ) -> Iterator[M]:
     """Start a cluster of `machine` and give a bound instance of it; stop the cluster at the end of the `with` block.
 
@@ -207,6 +230,7 @@ def start_cluster(
     `data`) survives power loss, "memory" (the default without) survives the death of peers but not of this program.
     `allow_code`: take code commands (`cluster.submit`); by default only without `data`, for code in a log binds the
     data to the version of Python that wrote it.  `check_determinism`: apply everything twice and compare (slow).
+    `chaos`: `cluster.network` can lose, delay, double and cut what peers say to each other (always so in a simulation).
     """
     end_if_being_started()
     settings = settings or Settings()
@@ -239,26 +263,43 @@ def start_cluster(
             machine, nodes, settings, directory, synchronous, seed, takes_code, check_determinism, runtime
         )
         host: Host = ProcessHost() if engine == "processes" else ThreadHost(machine)
-        with run_peers(specs, host, timeout=timeout, data=Path(data) if data else None) as cluster:
+        network = Network(spec.config.server_id for spec in specs) if chaos else None
+        kept = Path(data) if data else None
+        with run_peers(specs, host, timeout=timeout, data=kept, network=network, seed=seed) as cluster:
             yield machine._bound(ClusterHandle(cluster.client, cluster))
 
 
 @contextmanager
-def run_peers(specs: list[PeerSpec], host: Host, *, timeout: float, data: Path | None) -> Iterator[Cluster]:
-    """Run peers and a client of theirs for as long as the `with` block lasts."""
-    supervisor = Supervisor(specs, host)
-    try:
+def run_peers(
+    specs: list[PeerSpec],
+    host: Host,
+    *,
+    timeout: float,
+    data: Path | None,
+    network: Network | None = None,
+    seed: int | None = None,
+) -> Iterator[Cluster]:
+    """Run peers and a client of theirs for as long as the `with` block lasts.
+
+    With a `network`, messages between peers are at its mercy; `seed` is that of its randomness.
+    """
+    with ExitStack() as at_end:
+        if network is None:
+            supervisor = Supervisor(specs, host)
+        else:
+            from actors.links.router import Router
+
+            router = Router(network, Random(seed))
+            at_end.callback(router.close)
+            supervisor = Supervisor(specs, host, router.link_pair)
+        at_end.callback(supervisor.close)
         supervisor.start(START_TIMEOUT)
         for directory in {Path(spec.directory).parent for spec in specs if spec.directory is not None}:
             note_started(directory)
         client = Client(timeout=timeout, health=supervisor.health)
-        try:
-            supervisor.add_client(client)
-            yield Cluster(supervisor, client, data=data, timeout=timeout)
-        finally:
-            client.close()
-    finally:
-        supervisor.close()
+        at_end.callback(client.close)
+        supervisor.add_client(client)
+        yield Cluster(supervisor, client, data=data, timeout=timeout, network=network)
 
 
 @contextmanager

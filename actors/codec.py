@@ -110,6 +110,11 @@ def encode_message(message: Message) -> bytes:
     return _encode(message)
 
 
+def message_kind(frame: bytes) -> str:
+    """Name of the class of a message that `encode_message` made: its tag, which stands first."""
+    return frame[2 : 2 + (frame[1] & 0x1F)].decode()
+
+
 def decode_message(frame: bytes) -> Message:
     """Read one RPC message.  Raises `BadFrame` for anything else, however it is broken."""
     if len(frame) > MAX_FRAME_BYTES:

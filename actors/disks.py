@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from actors.metrics import Durations
@@ -13,14 +13,15 @@ from raft_core import PersistEffect
 class InlineDisk:
     """A storage as the interpreter's `Disk`: written when `write` returns."""
 
-    def __init__(self, storage: Storage, durations: Durations) -> None:
-        """`durations` is told how long writes take, in seconds."""
+    def __init__(self, storage: Storage, durations: Durations, clock: Callable[[], float] = perf_counter) -> None:
+        """`durations` is told how long writes take, in seconds of `clock`."""
         self._storage = storage
+        self._clock = clock
         self._durations = durations
 
     def write(self, changes: Sequence[PersistEffect]) -> bool:
         """Written when this returns."""
-        began = perf_counter()
+        began = self._clock()
         self._storage.write(changes)
-        self._durations.add(perf_counter() - began)
+        self._durations.add(self._clock() - began)
         return True

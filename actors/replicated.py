@@ -145,6 +145,7 @@ class ClusterStarter(Generic[M]):
         settings: Settings | None = None,
         allow_code: bool | None = None,
         check_determinism: bool = False,
+        chaos: bool = False,
     ) -> AbstractContextManager[M]:
         """Start `nodes` replicas; use it in `with`, which gives a bound instance and stops the cluster at the end."""
         from actors.cluster import start_cluster  # not before it is needed: a machine alone needs no cluster
@@ -161,6 +162,7 @@ class ClusterStarter(Generic[M]):
             settings=settings,
             allow_code=allow_code,
             check_determinism=check_determinism,
+            chaos=chaos,
         )
 
 

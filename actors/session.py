@@ -318,6 +318,8 @@ class Session:
             self._take_back([i for i, batch in self._batches.items() if batch.server_id != status.server_id])
 
     def _forget_leader(self, server_id: ServerId) -> None:
+        """This peer could not help: if no leader is known, the next one is asked."""
+        self._turn += 1
         if self.leader_id == server_id:
             self.leader_id = None
 
@@ -376,7 +378,6 @@ class Session:
             return self.leader_id
         if not self._attached:
             return None
-        self._turn += 1
         return self._attached[self._turn % len(self._attached)]
 
     def _batches_for(self, target: ServerId, now: float) -> list[Outgoing]:

@@ -21,7 +21,7 @@ from enum import StrEnum
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from actors.control import AttachClient, AttachPeer, PeerEnded, PeerReady, StopPeer
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, error_from_json
@@ -32,6 +32,8 @@ from actors.storage.port import CorruptStorage, StorageInUse, UnknownFormat, Wro
 from raft_core import ServerId
 
 T = TypeVar("T")
+PeerLink: TypeAlias = Callable[[ServerId, ServerId], tuple[Connection, Connection]]
+"""Makes a link from one peer to another: (reading, writing) ends."""
 
 FIRST_PAUSE = 0.1
 """Seconds before a peer that died is started again; doubled with each death in a row."""
@@ -83,8 +85,12 @@ class Member:
 class Supervisor:
     """Runs the peers of one cluster.  Its methods may be called from any thread."""
 
-    def __init__(self, specs: list[PeerSpec], host: Host) -> None:
+    def __init__(
+        self, specs: list[PeerSpec], host: Host, peer_link: PeerLink = lambda sender, receiver: link_pair()
+    ) -> None:
+        """`peer_link` makes the links between peers."""
         self._host = host
+        self._peer_link = peer_link
         self._members = {spec.config.server_id: Member(spec) for spec in specs}
         self._clients: dict[int, LinkTaker] = {}
         self._next_client_id = 1
@@ -318,9 +324,21 @@ class Supervisor:
     def _connect(self, member: Member) -> None:
         for other in self._members.values():
             if other is not member and other.state is PeerState.UP:
-                _link_peers(member, other)
+                self._link_peers(member, other)
         for client_id, client in self._clients.items():
             _link_client(member, client_id, client)
+
+    def _link_peers(self, one: Member, other: Member) -> None:
+        """Two directed links, one each way."""
+        assert one.hosted is not None
+        assert other.hosted is not None
+        one_id, other_id = one.spec.config.server_id, other.spec.config.server_id
+        from_one, to_other = self._peer_link(one_id, other_id)
+        from_other, to_one = self._peer_link(other_id, one_id)
+        one.hosted.channel.send(AttachPeer(other_id), (from_other.fileno(), to_other.fileno()))
+        other.hosted.channel.send(AttachPeer(one_id), (from_one.fileno(), to_one.fileno()))
+        for end in (from_one, to_other, from_other, to_one):
+            end.close()
 
     def _add_client(self, client: LinkTaker) -> int:
         client_id = self._next_client_id
@@ -330,19 +348,6 @@ class Supervisor:
             if member.state is PeerState.UP:
                 _link_client(member, client_id, client)
         return client_id
-
-
-def _link_peers(one: Member, other: Member) -> None:
-    """Two directed links, one each way."""
-    assert one.hosted is not None
-    assert other.hosted is not None
-    from_one, to_other = link_pair()
-    from_other, to_one = link_pair()
-    one_id, other_id = one.spec.config.server_id, other.spec.config.server_id
-    one.hosted.channel.send(AttachPeer(other_id), (from_other.fileno(), to_other.fileno()))
-    other.hosted.channel.send(AttachPeer(one_id), (from_one.fileno(), to_one.fileno()))
-    for end in (from_one, to_other, from_other, to_one):
-        end.close()
 
 
 def _link_client(member: Member, client_id: int, client: LinkTaker) -> None:

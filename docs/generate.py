@@ -213,7 +213,8 @@ CLASSES: dict[type, str] = {
 CLUSTER_OPTIONS = {
     "nodes": "How many servers.",
     "engine": '`"processes"`, `"threads"` (of this process) or `"sim"` (deterministic, virtual time).',
-    "runtime": 'Only `"actors"` for now.',
+    "runtime": '`"actors"` (a mailbox for each peer) or `"locks"` (threads around one lock for each peer): see '
+    "[the same peer twice](../explanation/the-same-peer-twice.md).",
     "data": 'Directory of the logs, kept afterwards; without it nothing is kept. Not with `engine="sim"`.',
     "storage": '`"sqlite"` (the default with `data`) or `"memory"` (the default without): see '
     "[storage](../explanation/storage.md).",
@@ -222,6 +223,8 @@ CLUSTER_OPTIONS = {
     "settings": "The protocol's [settings](settings.md).",
     "allow_code": "Take code commands; by default only without `data`.",
     "check_determinism": "Apply everything twice and compare: slow, for debugging.",
+    "chaos": "`cluster.network` can lose, delay, double and cut what peers say to each other; in a simulation it always "
+    "can.",
 }
 """Each option of `ClusterStarter.__call__`; the page is not written if one is missing here."""
 

@@ -21,8 +21,6 @@ from typing import TypeAlias
 import pytest
 from pykka import ActorRegistry
 
-from tests.runtimes import each_runtime as each_runtime
-
 PATIENCE = 5.0
 """Seconds that leftovers get to go by themselves."""
 ALLOWED_CHILDREN = ("multiprocessing.resource_tracker",)

@@ -19,15 +19,18 @@ from msgspec import to_builtins
 
 from actors.cli import COMMANDS
 from actors.cli.output import Format, Output, is_terminal, output_option, say
+from actors.cli.shared import runtime_option
 from actors.demo import happenings as scenario
 from actors.demo import run
 from actors.errors import ActorumError, DataDirectoryInUse, ExitCode, SafetyViolation
+from actors.spec import RuntimeName
 from actors.storage.files import FileLock, make_directory
 from actors.storage.port import StorageInUse
 
 MARKER = ".actorum-demo"
 NEXT = ("up counter", "compare", "dash", "tutorial")
 """What to try after it, as far as this version has it."""
+_TURNS = {"actors": "actors", "locks": "threads around one lock each"}
 _NEWS_EVERY = 5.0
 """Seconds between lines of progress where there is no terminal."""
 
@@ -38,6 +41,7 @@ Examples:
   actorum demo
   actorum demo --increments 100000 --clients 8
   actorum demo --nodes 5 --keep --data ./five
+  actorum demo --runtime locks
   actorum demo -o json | jq .proven
 
 Exit code 6: something that Raft promises did not hold; the data directory is kept.
@@ -70,6 +74,7 @@ class NotADemoDirectory(ActorumError):
     show_default=True,
     help="Where the peers live.",
 )
+@runtime_option
 @output_option
 def demo(
     increments: int,
@@ -78,6 +83,7 @@ def demo(
     data: Path,
     keep: bool,
     engine: Literal["processes", "threads"],
+    runtime: RuntimeName,
     output: Output,
 ) -> None:
     """A replicated counter, killed and restarted before your eyes.
@@ -88,7 +94,9 @@ def demo(
     """
     draw = _Lines(output, engine) if output.is_table else _Document(output)
     with demo_directory(data, keep=keep) as directory:
-        plan = scenario.Plan(data=directory, increments=increments, clients=clients, nodes=nodes, engine=engine)
+        plan = scenario.Plan(
+            data=directory, increments=increments, clients=clients, nodes=nodes, engine=engine, runtime=runtime
+        )
         with closing(run(plan)) as happenings, draw:
             for event in happenings:
                 draw.show(event)
@@ -201,9 +209,11 @@ class _Lines:
 
     def _beginning(self, event: scenario.Starting | scenario.Killing | scenario.Restarting) -> str:
         match event:
-            case scenario.Starting(nodes=nodes, data=data):
+            case scenario.Starting(nodes=nodes, runtime=runtime, data=data):
                 home = "OS processes" if self._processes else "threads of this process"
-                return f"starting {nodes} peers ({home}, multiprocessing pipes, sqlite logs in {data})"
+                return (
+                    f"starting {nodes} peers ({_TURNS[runtime]}, {home}, multiprocessing pipes, sqlite logs in {data})"
+                )
             case scenario.Killing(servers=servers, leader=leader):
                 whom = f"{leader} (the leader)" if len(servers) == 1 else f"all {len(servers)}, restart"
                 return f"{'kill -9' if self._processes else 'kill'} {whom}"

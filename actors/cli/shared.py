@@ -24,3 +24,14 @@ def data_option(function: F) -> F:
         envvar="ACTORUM_DATA",
         help="The cluster's data directory (or ACTORUM_DATA).",
     )(function)
+
+
+def runtime_option(function: F) -> F:
+    """Give a command `--runtime`: how the threads of a peer take turns."""
+    return click.option(
+        "--runtime",
+        type=click.Choice(["actors", "locks"]),
+        default="actors",
+        show_default=True,
+        help="Peers as actors with mailboxes, or as threads around one lock.",
+    )(function)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from actors.cli.output import say
-from actors.cli.shared import data_option
+from actors.cli.shared import data_option, runtime_option
 
 if TYPE_CHECKING:
     from actors.replicated import Replicated
+    from actors.spec import RuntimeName
 
 EXAMPLES = """
 Examples:
@@ -22,6 +23,7 @@ Examples:
 \b
   actorum up counter
   actorum up counter --nodes 5 --data ./five &
+  actorum up counter --runtime locks
   actorum up mypackage.ledger:Ledger --data ./ledger
 
 Ctrl-C, SIGTERM or `actorum down` stop it in good order; after a crash, start it again on the same directory.
@@ -33,8 +35,9 @@ Ctrl-C, SIGTERM or `actorum down` stop it in good order; after a crash, start it
 @click.option("--nodes", type=click.IntRange(1, 9), default=3, show_default=True, help="Peers, each a process.")
 @click.option("--name", help="The cluster's name.  [default: that of the directory]")
 @click.option("--memory", is_flag=True, help="Do not wait for the disk: survives kill -9, not a loss of power.")
+@runtime_option
 @data_option
-def up(machine: str, nodes: int, name: str | None, memory: bool, data: Path) -> None:
+def up(machine: str, nodes: int, name: str | None, memory: bool, runtime: RuntimeName, data: Path) -> None:
     """Start a cluster of MACHINE: counter, counters, or "module:Class" of your own."""
     from queue import SimpleQueue
 
@@ -50,7 +53,7 @@ def up(machine: str, nodes: int, name: str | None, memory: bool, data: Path) -> 
     began = monotonic()
     kind = find_machine(machine)
     refuse_if_served(data)
-    specs = peer_specs(kind, nodes, Settings(), data, "off" if memory else "full")
+    specs = peer_specs(kind, nodes, Settings(), data, "off" if memory else "full", runtime=runtime)
     with run_peers(specs, ProcessHost(), timeout=10.0, data=data) as cluster:
         assert isinstance(cluster.supervisor, Supervisor)
         described = f"{kind._machine_name}@{kind.version}"

@@ -22,10 +22,15 @@ from actors.machines.counter import Counter
 def run(plan: Plan) -> Generator[Happening, None, None]:
     """Demonstrate.  Raises `SafetyViolation` if anything that Raft promises did not hold, `NoQuorum` if a step took
     longer than `PATIENCE`."""
-    yield Starting(nodes=plan.nodes, engine=plan.engine, data=str(plan.data))
+    yield Starting(nodes=plan.nodes, engine=plan.engine, runtime=plan.runtime, data=str(plan.data))
     began = monotonic()
     cluster_of = Counter.cluster(
-        nodes=plan.nodes, engine=plan.engine, data=plan.data, storage="sqlite", timeout=PATIENCE
+        nodes=plan.nodes,
+        engine=plan.engine,
+        runtime=plan.runtime,
+        data=plan.data,
+        storage="sqlite",
+        timeout=PATIENCE,
     )
     with cluster_of as counter, load_on(counter.cluster, plan.clients) as load:
         status = leader_status(counter.cluster)

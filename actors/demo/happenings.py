@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from actors.spec import RuntimeName
 from raft_core import ServerId
 
 
@@ -23,6 +24,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     clients: int = 4
     nodes: int = 3
     engine: Literal["processes", "threads"] = "processes"
+    runtime: RuntimeName = "actors"
 
 
 class Starting(Struct, frozen=True, kw_only=True, tag_field="event", tag="starting"):
@@ -30,6 +32,7 @@ class Starting(Struct, frozen=True, kw_only=True, tag_field="event", tag="starti
 
     nodes: int
     engine: str
+    runtime: str
     data: str
 
 

@@ -405,7 +405,7 @@ def _proxy(checker: LocksetChecker, raw: object, name: str, reads: frozenset[str
 
 
 def _found(kind: type, name: str) -> object:
-    """What instances of `kind` find by that name in their class; `getattr` would look at the class of the class, too."""
+    """What instances of `kind` find in their class; `getattr` would look in the class of the class as well."""
     return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 

@@ -41,11 +41,25 @@ from actors.lock_based.mail import Mail
 from actors.lock_based.threads import Lock, Thread
 from actors.lock_based.wiring import LinkWorld
 from actors.lock_based.world import Inlet, Note, PeerCame, World
+from actors.machine import MachineHost
 from actors.metrics import Durations
 from actors.notes import ClientGone, Failed, Shutdown
 from actors.protocol import ClientMessage, InspectPeer, PeerMessage, decode_client_message
-from actors.spec import PeerParts, restored
-from raft_core import AppendEntries, Applied, Event, Leader, LogIndex, Message, PeerRestarted, Received, ServerId, Term
+from actors.spec import PeerConfig, PeerParts, restored
+from actors.storage.port import Storage
+from raft_core import (
+    AppendEntries,
+    Applied,
+    Effect,
+    Event,
+    Leader,
+    LogIndex,
+    Message,
+    PeerRestarted,
+    Received,
+    ServerId,
+    Term,
+)
 
 TICK = 0.01
 """Seconds between two looks of the election ticker."""
@@ -115,30 +129,41 @@ class _Life:
 
 
 class LockedPeer:
-    """A Raft server.  `parts.stopped` is told once, in a thread of its own, when it has ended."""
+    """A Raft server.  `stopped` is told once, in a thread of its own, when it has ended."""
 
-    def __init__(self, parts: PeerParts, world: World) -> None:
-        config = parts.config
-        self._parts = parts
+    def __init__(
+        self,
+        config: PeerConfig,
+        storage: Storage,
+        machine: MachineHost,
+        world: World,
+        stopped: Callable[[BaseException | None], None],
+        boundary: Callable[[Effect], None] | None = None,
+        process_id: int = 0,
+    ) -> None:
+        self._server_id = config.server_id
+        self._storage = storage
+        self._stopped = stopped
+        self._process_id = process_id
         self._world = world
         self._threads = world.threads
         self._started = self._threads.now()
         self._heartbeat_interval = config.settings.heartbeat_interval / 1000
         self._writes = Durations()
         self._work: Mail[list[Work] | ClientGone] = Mail(self._threads)
-        self._applier = Applier(config.server_id, parts.machine, world.applier_voice, self._note_applied)
+        self._applier = Applier(config.server_id, machine, world.applier_voice, self._note_applied)
         self._life = _Life(self._threads.lock())
         self.lock = InstrumentedLock(self._threads.lock, clock=self._threads.clock, current=self._threads.current)
         randomness = Random(config.seed)
         deadlines = Deadlines(randomness)
         interpreter = Interpreter(
-            restored(config, parts.storage, randomness),
+            restored(config, storage, randomness),
             transport=self,
-            disk=InlineDisk(parts.storage, self._writes),
+            disk=InlineDisk(storage, self._writes, self._threads.clock),
             applier=lambda work: self._work.put([work]),
             replies=self,
             deadlines=deadlines,
-            boundary=parts.boundary,
+            boundary=boundary,
         )
         self._shared = _Shared(interpreter, deadlines)
         self.recovered_index: LogIndex = interpreter.server.log.last_index
@@ -155,6 +180,11 @@ class LockedPeer:
         """Fail-stop, from any thread: no turn begins any more, and what was in memory is not used again."""
         if self._life.end(error):
             self._world.wake()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it; None if nothing did, or it was stopped in good order."""
+        return self._life.error
 
     @property
     def bad_frames(self) -> list[ActorumError]:
@@ -360,14 +390,14 @@ class LockedPeer:
                 dropped_messages=dropped,
                 fsync_p99=self._writes.percentile(0.99),
                 uptime=self._threads.now() - self._started,
-                process_id=os.getpid(),
+                process_id=self._process_id,
             )
         self._world.consensus_voice.reply(client_id, status)
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
     def _name(self, role: str) -> str:
-        return f"{self._parts.config.server_id} {role}"
+        return f"{self._server_id} {role}"
 
     def _start(self, role: str, body: Callable[[], None]) -> None:
         self._life.add(self._threads.start(self._name(role), self._guarded(body)))
@@ -397,12 +427,15 @@ class LockedPeer:
         self._world.close()
         if not any(thread.is_alive() for thread in threads):  # a disk that hangs keeps its connection
             with contextlib.suppress(ActorumError):
-                self._parts.storage.close()
-        self._parts.stopped(error)
+                self._storage.close()
+        self._stopped(error)
 
 
 def start(parts: PeerParts) -> LockedPeer:
     """Start a peer that listens to its control channel."""
-    peer = LockedPeer(parts, LinkWorld(parts.channel))
+    world = LinkWorld(parts.channel)
+    peer = LockedPeer(
+        parts.config, parts.storage, parts.machine, world, parts.stopped, parts.boundary, process_id=os.getpid()
+    )
     peer.launch()
     return peer

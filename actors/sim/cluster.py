@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from actors.cluster import Cluster
 from actors.machine import refuse_inside_apply
-from actors.network import Network
 from actors.sim.client import SimClient
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Timeline
@@ -18,7 +17,7 @@ class SimCluster(Cluster):
     """A running simulation.  All times, also those of errors and status, are virtual seconds."""
 
     def __init__(self, peers: SimPeers, client: SimClient, timeline: Timeline, *, timeout: float) -> None:
-        super().__init__(peers, client, data=None, timeout=timeout)
+        super().__init__(peers, client, data=None, timeout=timeout, network=peers.network)
         self._timeline = timeline
         self._peers = peers
 
@@ -26,11 +25,6 @@ class SimCluster(Cluster):
     def peers(self) -> SimPeers:
         """Who runs the simulated peers."""
         return self._peers
-
-    @property
-    def network(self) -> Network:
-        """What may happen to messages between the peers."""
-        return self._peers.network
 
     @property
     def now(self) -> float:

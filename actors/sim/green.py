@@ -134,7 +134,7 @@ class GreenLock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Wait for the lock (at most `timeout` seconds, unless negative) and take it; False if it was not got."""
         timeline = self._threads.timeline
-        if blocking and timeline.random.random() < PREEMPTION:
+        if timeline.random.random() < PREEMPTION:
             self._pause()
         until = None if timeout < 0 else timeline.now + timeout
         while self._is_held:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from msgspec import msgpack
 
 from actors.applier import ClientId
-from actors.codec import encode_message
+from actors.codec import encode_message, message_kind
 from actors.machine import MachineHost
 from actors.network import Network
 from actors.protocol import PeerMessage, encode
@@ -97,7 +97,11 @@ class Incarnation(ABC):
 
     def send(self, to: ServerId, message: Message) -> None:
         """Send to another peer; to nobody if it never was there."""
-        self._network.send(self, to, message, encode_message(message))
+        self.send_frame(to, encode_message(message))
+
+    def send_frame(self, to: ServerId, frame: bytes) -> None:
+        """As `send`, for a message that has been encoded."""
+        self._network.send(self, to, frame)
 
     def note_effect(self, effect: Effect) -> None:
         """The interpreter's boundary: who leads belongs into the trace."""
@@ -144,14 +148,13 @@ class SimNetwork:
             self._links[sender.server_id, receiver.server_id] = sender, receiver, way
             sender.meet(receiver.server_id)
 
-    def send(self, sender: Incarnation, to: ServerId, message: Message, frame: bytes) -> None:
+    def send(self, sender: Incarnation, to: ServerId, frame: bytes) -> None:
         """Let a frame arrive, once, several times or never."""
         link = self._links.get((sender.server_id, to))
         if link is None or link[0] is not sender:
             return
         _, receiver, way = link
-        kind = type(message).__name__
-        for delay in self.faults.fates(sender.server_id, to, kind, len(frame), self._random):
+        for delay in self.faults.fates(sender.server_id, to, message_kind(frame), len(frame), self._random):
             way.put(lambda: receiver.receive(sender.server_id, frame), delay)
 
 

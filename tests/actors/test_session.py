@@ -216,6 +216,20 @@ def test_without_a_leader_the_peers_are_asked_in_turn() -> None:
     assert set(asked[:3]) == set(asked[3:]) == set(NAMES)
 
 
+@pytest.mark.parametrize("looks", [1, 2, 3, 4, 6])
+def test_who_refuses_is_followed_by_the_next_however_often_the_session_is_looked_at(looks: int) -> None:
+    talk = Talk(leader=None)
+    talk.submit()
+    asked: list[str] = []
+    while len(asked) < 3:
+        for _ in range(looks):
+            for server_id, batch_id, _ in talk.batches():
+                asked.append(server_id)
+                talk.hear(server_id, Refused(batch_id, False, None))
+        talk.now += REFUSED_PAUSE
+    assert sorted(asked) == list(NAMES)
+
+
 def test_a_hint_to_the_refuser_itself_or_to_somebody_unknown_is_none() -> None:
     for hint in ("n1", "n9"):
         talk = Talk()

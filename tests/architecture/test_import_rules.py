@@ -79,10 +79,14 @@ ROOMS = [
     Room("sqlite3", frozenset({"actors/storage/", "actors/cli/doctor.py"}), "what is durable is decided in one place"),
     Room(
         "threading",
-        frozenset({"actors/lock_based/", "actors/calls.py", "actors/client.py"}),
+        frozenset({"actors/lock_based/", "actors/calls.py", "actors/client.py", "actors/network.py"}),
         "nobody else shares memory between threads, so nobody else needs a lock",
         # Threads that own what they use, or wait for somebody outside.
-        {"threading.Thread": frozenset({"actors/supervisor.py", "actors/remote.py", "actors/service.py"})},
+        {
+            "threading.Thread": frozenset(
+                {"actors/supervisor.py", "actors/remote.py", "actors/service.py", "actors/links/router.py"}
+            )
+        },
     ),
     *(
         Room(module, frozenset(), "bytes from elsewhere are never unpickled")
