@@ -223,6 +223,7 @@ def start_cluster(
     allow_code: bool | None = None,
     check_determinism: bool = False,
     chaos: bool = False,
+    record: str | Path | None = None,
 ) -> Iterator[M]:
     """Start a cluster of `machine` and give a bound instance of it; stop the cluster at the end of the `with` block.
 
@@ -231,15 +232,16 @@ def start_cluster(
     `allow_code`: take code commands (`cluster.submit`); by default only without `data`, for code in a log binds the
     data to the version of Python that wrote it.  `check_determinism`: apply everything twice and compare (slow).
     `chaos`: `cluster.network` can lose, delay, double and cut what peers say to each other (always so in a simulation).
+    `record`: directory for a trace of each peer: everything that happens to its server, to be replayed.
     """
     end_if_being_started()
     settings = settings or Settings()
     check_timers(settings)
     _check_options(nodes, engine, storage, runtime)
     if engine == "sim":
-        if data is not None or storage == "sqlite":
+        if data is not None or storage == "sqlite" or record is not None:
             raise WrongArguments(
-                "the simulated cluster keeps nothing on disk", fix='leave out data= and storage="sqlite"'
+                "the simulated cluster keeps nothing on disk", fix='leave out data=, storage="sqlite" and record='
             )
         from actors.sim import start_sim_cluster
 
@@ -260,7 +262,16 @@ def start_cluster(
         if engine == "processes":
             machine_reference(machine)  # before anything is made: the other processes must be able to import it
         specs = peer_specs(
-            machine, nodes, settings, directory, synchronous, seed, takes_code, check_determinism, runtime
+            machine,
+            nodes,
+            settings,
+            directory,
+            synchronous,
+            seed,
+            takes_code,
+            check_determinism,
+            runtime,
+            None if record is None else Path(record),
         )
         host: Host = ProcessHost() if engine == "processes" else ThreadHost(machine)
         network = Network(spec.config.server_id for spec in specs) if chaos else None
@@ -332,6 +343,7 @@ def peer_specs(
     allow_code: bool = False,
     check_determinism: bool = False,
     runtime: RuntimeName = "actors",
+    record: Path | None = None,
 ) -> list[PeerSpec]:
     """One specification for each peer; the data directory is made, or found to be that of this very cluster."""
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
@@ -351,6 +363,7 @@ def peer_specs(
             allow_code=allow_code,
             check_determinism=check_determinism,
             runtime=runtime,
+            trace=None if record is None else str(record / f"{name}.trace"),
         )
         for number, name in enumerate(names, start=1)
     ]

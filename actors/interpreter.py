@@ -65,6 +65,18 @@ class Disk(Protocol):
         """Make `changes` durable in one transaction.  True: they are.  False: `Interpreter.written` will be called."""
 
 
+class Recorder(Protocol):
+    """Who keeps the turns of a server, so that they can be replayed (`raft_core.verify.replay`)."""
+
+    def started(self, server: Server) -> None:
+        """The server begins as this one."""
+
+    def turn(
+        self, now: float, events: Sequence[Event], before: Server, after: Server, effects: Sequence[Effect]
+    ) -> None:
+        """`step_all(before, events)` gave `after` and `effects`.  Nothing of them is carried out yet."""
+
+
 class Held(NamedTuple):
     """A write that the disk has not confirmed, and what waits for it."""
 
@@ -85,8 +97,10 @@ class Interpreter:
         replies: Replies,
         deadlines: Deadlines,
         boundary: Callable[[Effect], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        """`boundary`, if given, is called before each effect is carried out: tests kill the peer there."""
+        """`boundary`, if given, is called before each effect is carried out: tests kill the peer there.  `recorder`, if
+        given, learns of each turn before that."""
         self.server = server
         self.role_changes: deque[RoleChanged] = deque(maxlen=256)
         """The latest changes of role, term or leader, oldest first."""
@@ -97,6 +111,7 @@ class Interpreter:
         self._applier = applier
         self._deadlines = deadlines
         self._boundary = boundary
+        self._recorder = recorder
         self._requests = Requests(replies)
         self._held: deque[Held] = deque()
         self._work: list[Work] = []
@@ -104,6 +119,8 @@ class Interpreter:
 
     def start(self, now: float) -> None:
         """Begin as a follower: wait for a leader or for the election timeout (paper 5.2)."""
+        if self._recorder is not None:
+            self._recorder.started(self.server)
         self._deadlines.set(ResetElectionTimer(self.server.election_timeout), now)
 
     def serve(
@@ -138,7 +155,10 @@ class Interpreter:
     def handle(self, events: list[Event], now: float) -> None:
         """Take `events` through the core and carry out what follows, until nothing more does."""
         while events:
-            self.server, effects = step_all(self.server, events)
+            before = self.server
+            self.server, effects = step_all(before, events)
+            if self._recorder is not None:
+                self._recorder.turn(now, events, before, self.server, effects)
             events = self._execute(effects, now)
         if self._has_urgent_work or now >= self._deadlines.delivery:
             work, self._work = self._work, []

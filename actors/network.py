@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from math import inf
 from random import Random
 
 from msgspec import Struct
@@ -21,11 +22,14 @@ from msgspec.structs import replace
 from actors.errors import NoSuchNode, WrongArguments
 from raft_core import ServerId
 
+LONGEST_DELAY = 3600.0
+"""Seconds that a message may be late at most: what is under way is kept in memory."""
+
 REQUESTS = frozenset({"AppendEntries", "RequestVote", "RequestPreVote"})
 """Messages that ask; every other one answers, and "one RPC" is one message that asks."""
 
 
-class Faults(Struct, frozen=True, kw_only=True):
+class Faults(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What may happen to a message.  Shares are probabilities from 0 to 1, times are seconds."""
 
     drop: float = 0.0
@@ -41,13 +45,15 @@ class Faults(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in ("drop", "hold_back", "duplicate"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
+            if not _is_ascending(0.0, getattr(self, name), 1.0):
                 raise WrongArguments(f"{name}={getattr(self, name)!r} is no share", why="it must lie in 0 to 1")
         for name in ("delay", "hold_back_delay"):
-            shortest, longest = getattr(self, name)
-            if not 0.0 <= shortest <= longest:
+            seconds = getattr(self, name)
+            if not isinstance(seconds, tuple) or len(seconds) != 2 or not _is_ascending(0.0, *seconds, LONGEST_DELAY):
                 raise WrongArguments(
-                    f"{name}={(shortest, longest)!r} is no range of seconds", why="it must be (shortest, longest)"
+                    f"{name}={seconds!r} is no range of seconds",
+                    why=f"it must be (shortest, longest), at most {LONGEST_DELAY:.0f}",
+                    fix=f"{name}=(0.0, 0.026)",
                 )
 
     def fates(self, random: Random) -> tuple[float, ...]:
@@ -65,11 +71,20 @@ class Faults(Struct, frozen=True, kw_only=True):
         return seconds
 
 
+def _is_ascending(*numbers: object) -> bool:
+    latest = -inf
+    for number in numbers:
+        if not isinstance(number, int | float) or not number >= latest:
+            return False
+        latest = number
+    return True
+
+
 NO_FAULTS = Faults()
 _AT_ONCE = (0.0,)
 
 
-class LinkFaults(Struct, frozen=True, kw_only=True):
+class LinkFaults(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The faults of one directed link."""
 
     requests: Faults = NO_FAULTS
@@ -78,7 +93,10 @@ class LinkFaults(Struct, frozen=True, kw_only=True):
     """Nothing gets through."""
 
 
-class LinkCounts(Struct, frozen=True):
+WELL = LinkFaults()
+
+
+class LinkCounts(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What went over one directed link, or over all of them."""
 
     requests: int
@@ -89,18 +107,63 @@ class LinkCounts(Struct, frozen=True):
     lost: int
     """Messages that were cut off or dropped."""
     by_type: dict[str, int]
+    delayed: int = 0
+    """Messages of which at least one copy came late."""
+    doubled: int = 0
+    """Messages that arrived twice."""
+
+
+class LinkState(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One directed link: what happens to it, and what has happened."""
+
+    sender: ServerId
+    receiver: ServerId
+    faults: LinkFaults
+    """Cut as well if one of its servers is disconnected."""
+    counts: LinkCounts
+
+
+class NetworkState(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """All links at one moment."""
+
+    names: tuple[ServerId, ...]
+    disconnected: tuple[ServerId, ...]
+    links: tuple[LinkState, ...]
+
+    def faults(self, sender: ServerId, receiver: ServerId) -> LinkFaults:
+        """Of one link."""
+        for name in (sender, receiver):
+            refuse_unknown(name, self.names)
+        return next((link.faults for link in self.links if (link.sender, link.receiver) == (sender, receiver)), WELL)
+
+    def total(self) -> LinkCounts:
+        """Of all links together."""
+        every = [link.counts for link in self.links]
+        by_type: Counter[str] = Counter()
+        for counts in every:
+            by_type.update(counts.by_type)
+        return LinkCounts(
+            sum(counts.requests for counts in every),
+            sum(counts.results for counts in every),
+            sum(counts.bytes for counts in every),
+            sum(counts.lost for counts in every),
+            dict(sorted(by_type.items())),
+            sum(counts.delayed for counts in every),
+            sum(counts.doubled for counts in every),
+        )
 
 
 class _Link:
     def __init__(self) -> None:
-        self.faults = LinkFaults()
-        self.bytes = self.lost = 0
+        self.faults = WELL
+        self.bytes = self.lost = self.delayed = self.doubled = 0
         self.by_type: Counter[str] = Counter()
 
     def counts(self) -> LinkCounts:
         requests = sum(number for kind, number in self.by_type.items() if kind in REQUESTS)
         results = self.by_type.total() - requests
-        return LinkCounts(requests, results, self.bytes, self.lost, dict(sorted(self.by_type.items())))
+        by_type = dict(sorted(self.by_type.items()))
+        return LinkCounts(requests, results, self.bytes, self.lost, by_type, self.delayed, self.doubled)
 
 
 class Network:
@@ -131,6 +194,9 @@ class Network:
             if is_request or delays:
                 link.bytes += size
             link.lost += not delays
+            if delays is not _AT_ONCE:
+                link.delayed += any(delays)
+                link.doubled += len(delays) > 1
             return delays
 
     # --- for who makes trouble ----------------------------------------------------------------------------------------
@@ -183,7 +249,7 @@ class Network:
             return server_id not in self._disconnected
 
     def partition(self, *groups: Iterable[ServerId]) -> None:
-        """Only links inside a group work; who is in no group is alone."""
+        """Only links inside a group work; who is in no group is alone.  What was cut before is forgotten."""
         members = [set(group) for group in groups]
         with self._lock:
             for name in (name for group in members for name in group):
@@ -212,31 +278,35 @@ class Network:
         with self._lock:
             self._disconnected.clear()
             for link in self._links.values():
-                link.faults = LinkFaults()
+                link.faults = WELL
 
     def faults(self, sender: ServerId, receiver: ServerId) -> LinkFaults:
         """Of one link; it is cut as well if one of its servers is disconnected."""
         with self._lock:
-            (link,) = self._chosen(self._check(sender), self._check(receiver)) or (_Link(),)
-            gone = sender in self._disconnected or receiver in self._disconnected
-            return replace(link.faults, cut=link.faults.cut or gone)
+            links = self._chosen(self._check(sender), self._check(receiver))
+            return self._seen(sender, receiver, links[0]) if links else WELL
+
+    def _seen(self, sender: ServerId, receiver: ServerId, link: _Link) -> LinkFaults:
+        gone = sender in self._disconnected or receiver in self._disconnected
+        return replace(link.faults, cut=True) if gone else link.faults
 
     # --- for who looks ------------------------------------------------------------------------------------------------
 
+    def state(self) -> NetworkState:
+        """Every link as it is now, with its counts since the beginning."""
+        with self._lock:
+            return NetworkState(
+                self.names,
+                tuple(name for name in self.names if name in self._disconnected),
+                tuple(
+                    LinkState(one, other, self._seen(one, other, link), link.counts())
+                    for (one, other), link in self._links.items()
+                ),
+            )
+
     def counts(self) -> LinkCounts:
         """Of all links together, since the beginning."""
-        with self._lock:
-            every = [link.counts() for link in self._links.values()]
-        by_type: Counter[str] = Counter()
-        for counts in every:
-            by_type.update(counts.by_type)
-        return LinkCounts(
-            sum(counts.requests for counts in every),
-            sum(counts.results for counts in every),
-            sum(counts.bytes for counts in every),
-            sum(counts.lost for counts in every),
-            dict(sorted(by_type.items())),
-        )
+        return self.state().total()
 
     def link_counts(self) -> dict[tuple[ServerId, ServerId], LinkCounts]:
         """Of each link, (sender, receiver)."""
@@ -252,8 +322,13 @@ class Network:
         ]
 
     def _check(self, server_id: ServerId) -> ServerId:
-        if server_id not in self.names:
-            raise NoSuchNode(
-                f"there is no node {server_id}", why=f"the nodes are {', '.join(self.names)}", fix="name one of them"
-            )
-        return server_id
+        return refuse_unknown(server_id, self.names)
+
+
+def refuse_unknown(server_id: ServerId, names: tuple[ServerId, ...]) -> ServerId:
+    """Raise `NoSuchNode` if it is none of `names`."""
+    if server_id not in names:
+        raise NoSuchNode(
+            f"there is no node {server_id}", why=f"the nodes are {', '.join(names)}", fix="name one of them"
+        )
+    return server_id

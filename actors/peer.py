@@ -23,7 +23,7 @@ from actors.codec import decode_message, encode_message
 from actors.deadlines import Deadlines
 from actors.disks import InlineDisk
 from actors.errors import ActorumError, BadFrame
-from actors.interpreter import Disk, Interpreter
+from actors.interpreter import Disk, Interpreter, Recorder
 from actors.links import LinkWriter
 from actors.machine import MachineHost
 from actors.mailbox import Mailbox, ReplyLink, Turn
@@ -112,6 +112,7 @@ class PeerActor(ThreadingActor):
         machine: MachineHost,
         stopped: Callable[[BaseException | None], None],
         boundary: Callable[[Effect], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         randomness = Random(config.seed)
         deadlines = Deadlines(randomness)
@@ -133,6 +134,7 @@ class PeerActor(ThreadingActor):
             replies=self._refusals,
             deadlines=deadlines,
             boundary=boundary,
+            recorder=recorder,
         )
 
     def launch(self) -> ActorRef[PeerActor]:
@@ -285,6 +287,6 @@ class RunningActor:
 
 def start(parts: PeerParts) -> RunningActor:
     """Start an actor that listens to its control channel."""
-    actor = PeerActor(parts.config, parts.storage, parts.machine, parts.stopped, parts.boundary)
+    actor = PeerActor(parts.config, parts.storage, parts.machine, parts.stopped, parts.boundary, parts.recorder)
     actor.mailbox.watch(parts.channel, lambda: [note_from(parts.channel)])
     return RunningActor(actor)

@@ -27,6 +27,7 @@ from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.record import refuse_lost_log
 from actors.storage.sqlite import SqliteStorage
+from actors.storage.trace import TraceWriter
 from raft_core import Effect
 
 SWITCH_INTERVAL = 0.001
@@ -58,7 +59,14 @@ def start_peer(
     `boundary`: see `Interpreter`.  `machine`: the class, if it is at hand; else it is imported as `spec` says."""
     replica = (machine or load_machine(spec.machine))()
     host = MachineHost(replica, allow_code=spec.allow_code, check_determinism=spec.check_determinism)
-    peer = start_of(spec.runtime)(PeerParts(spec.config, storage, host, channel, stopped, boundary))
+    trace = TraceWriter(Path(spec.trace)) if spec.trace is not None else None
+
+    def ended(error: BaseException | None) -> None:
+        if trace is not None:
+            trace.close()
+        stopped(error)
+
+    peer = start_of(spec.runtime)(PeerParts(spec.config, storage, host, channel, ended, boundary, trace))
     channel.send(PeerReady(os.getpid(), peer.recovered_index))
     return peer
 

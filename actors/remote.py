@@ -22,17 +22,22 @@ from actors.client import Client
 from actors.cluster import ClusterHandle
 from actors.cluster_ports import ClusterClient
 from actors.errors import ActorumError, ClusterNotRunning, error_from_json
+from actors.network import NetworkState
+from actors.remote_network import Change, RemoteNetwork
 from actors.service_protocol import (
     KEY_NAME,
     SOCKET_NAME,
     Answer,
+    AskNetwork,
     AskStatus,
     Attach,
+    ChangeNetwork,
     ClusterReport,
     Connection,
     Done,
     KillPeer,
     Links,
+    NetworkReport,
     Refusal,
     Request,
     RestartPeer,
@@ -81,6 +86,20 @@ class RemoteCluster:
         self._ask(StopCluster())
         while self._connection.receive_answer() is not None:
             pass
+
+    @property
+    def network(self) -> RemoteNetwork:
+        """What may happen to messages between the peers; using it raises `WrongArguments` unless the cluster was
+        started with `--chaos`."""
+        return RemoteNetwork(self._network_state, self._change_network)
+
+    def _network_state(self) -> NetworkState:
+        answer = self._ask(AskNetwork())
+        assert isinstance(answer, NetworkReport)
+        return answer.state
+
+    def _change_network(self, change: Change) -> None:
+        self._ask(ChangeNetwork(change))
 
     def client(self) -> Client:
         """This program's client, with links to the peers."""

@@ -146,6 +146,7 @@ class ClusterStarter(Generic[M]):
         allow_code: bool | None = None,
         check_determinism: bool = False,
         chaos: bool = False,
+        record: str | Path | None = None,
     ) -> AbstractContextManager[M]:
         """Start `nodes` replicas; use it in `with`, which gives a bound instance and stops the cluster at the end."""
         from actors.cluster import start_cluster  # not before it is needed: a machine alone needs no cluster
@@ -163,6 +164,7 @@ class ClusterStarter(Generic[M]):
             allow_code=allow_code,
             check_determinism=check_determinism,
             chaos=chaos,
+            record=record,
         )
 
 

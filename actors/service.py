@@ -21,18 +21,22 @@ from queue import SimpleQueue
 from actors.cluster import Cluster
 from actors.errors import ActorumError, BadFrame
 from actors.protocol import Status
+from actors.remote_network import carry_out
 from actors.service_protocol import (
     KEY_NAME,
     SOCKET_NAME,
     Answer,
+    AskNetwork,
     AskStatus,
     Attach,
     Attached,
+    ChangeNetwork,
     ClusterReport,
     Connection,
     Done,
     KillPeer,
     Links,
+    NetworkReport,
     NodeReport,
     Refusal,
     Request,
@@ -127,6 +131,11 @@ class Service:
                 case Attach():
                     attached.append(self._supervisor.add_client(_Passer(connection)))
                     return Attached()
+                case AskNetwork():
+                    return NetworkReport(self._cluster.network.state())
+                case ChangeNetwork(change=change):
+                    carry_out(change, self._cluster.network)
+                    return Done(None)
         except ActorumError as error:
             return Refusal(error.as_json())
 

@@ -21,8 +21,10 @@ from typing import TypeAlias
 from msgspec import MsgspecError, Struct
 from msgspec.msgpack import Decoder, Encoder
 
-from actors.errors import AuthenticationFailed, BadFrame
+from actors.errors import ActorumError, AuthenticationFailed, BadFrame
+from actors.network import NetworkState
 from actors.protocol import Status
+from actors.remote_network import Change
 from raft_core import ServerId
 
 SOCKET_NAME = "control.sock"
@@ -56,6 +58,16 @@ class StopCluster(Struct, frozen=True, array_like=True, tag=4, forbid_unknown_fi
 
 class Attach(Struct, frozen=True, array_like=True, tag=5, forbid_unknown_fields=True):
     """Become a client: `Links` follow for every running peer, and whenever one starts, until this connection ends."""
+
+
+class AskNetwork(Struct, frozen=True, array_like=True, tag=6, forbid_unknown_fields=True):
+    """What happens to messages between the peers, and how many were there?"""
+
+
+class ChangeNetwork(Struct, frozen=True, array_like=True, tag=7, forbid_unknown_fields=True):
+    """Make the network between the peers worse, or better."""
+
+    change: Change
 
 
 class NodeReport(Struct, frozen=True, array_like=True, tag=11, forbid_unknown_fields=True):
@@ -101,8 +113,14 @@ class Attached(Struct, frozen=True, array_like=True, tag=16, forbid_unknown_fiel
     """Links to all running peers have been sent."""
 
 
-Request: TypeAlias = AskStatus | KillPeer | RestartPeer | StopCluster | Attach
-Answer: TypeAlias = ClusterReport | Done | Refusal | Links | Attached
+class NetworkReport(Struct, frozen=True, array_like=True, tag=17, forbid_unknown_fields=True):
+    """All links between the peers."""
+
+    state: NetworkState
+
+
+Request: TypeAlias = AskStatus | KillPeer | RestartPeer | StopCluster | Attach | AskNetwork | ChangeNetwork
+Answer: TypeAlias = ClusterReport | Done | Refusal | Links | Attached | NetworkReport
 
 _encode = Encoder().encode
 _decode_request = Decoder(Request).decode
@@ -131,7 +149,7 @@ class Connection:
             os.close(descriptor)
         try:
             return _decode_request(data) if data else None
-        except MsgspecError as error:
+        except (MsgspecError, ActorumError) as error:  # the latter: faults that cannot be
             raise BadFrame("a packet on the control socket is no request", why=str(error)) from None
 
     def receive_answer(self) -> tuple[Answer, list[int]] | None:

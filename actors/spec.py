@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from actors.control import ControlChannel
 from actors.errors import ActorumError
+from actors.interpreter import Recorder
 from actors.machine import MachineHost
 from actors.storage.port import Storage
 from raft_core import Effect, LogIndex, Server, ServerId, Settings, restore
@@ -42,6 +43,8 @@ class PeerSpec(Struct, frozen=True, kw_only=True):
     allow_code: bool = False
     check_determinism: bool = False
     runtime: RuntimeName = "actors"
+    trace: str | None = None
+    """File to which everything that happens to its server is recorded, to be replayed; None: nothing is recorded."""
 
 
 class PeerParts(NamedTuple):
@@ -55,7 +58,8 @@ class PeerParts(NamedTuple):
     stopped: Callable[[BaseException | None], None]
     """Told once, when the peer has ended: with its error or None."""
     boundary: Callable[[Effect], None] | None = None
-    """See `Interpreter`."""
+    """See `Interpreter`; as `recorder`."""
+    recorder: Recorder | None = None
 
 
 class RunningPeer(Protocol):

@@ -147,6 +147,11 @@ class Supervisor:
         """This client needs no links any more."""
         self._ask(lambda: self._clients.pop(client_id, None))
 
+    @property
+    def clients(self) -> frozenset[int]:
+        """Numbers of the clients that are given links."""
+        return self._ask(lambda: frozenset(self._clients))
+
     def members(self) -> dict[ServerId, tuple[PeerState, float, int]]:
         """State, seconds since it changed, and process id (0 if down) of each peer."""
         now = monotonic()

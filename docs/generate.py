@@ -223,8 +223,10 @@ CLUSTER_OPTIONS = {
     "settings": "The protocol's [settings](settings.md).",
     "allow_code": "Take code commands; by default only without `data`.",
     "check_determinism": "Apply everything twice and compare: slow, for debugging.",
-    "chaos": "`cluster.network` can lose, delay, double and cut what peers say to each other; in a simulation it always "
-    "can.",
+    "record": "Directory for a trace of each peer: everything that happens to its server, to be "
+    "[replayed](../explanation/the-same-peer-twice.md).",
+    "chaos": "`cluster.network` can lose, delay, double and cut what peers say to each other; always so with "
+    '`engine="sim"`.',
 }
 """Each option of `ClusterStarter.__call__`; the page is not written if one is missing here."""
 

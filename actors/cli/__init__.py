@@ -50,6 +50,7 @@ COMMANDS = {
     "counter": LazyCommand("actors.cli.counter:counter", "Call a running cluster's replicated counter."),
     "kill": LazyCommand("actors.cli.kill:kill", "Kill a peer (SIGKILL) and leave it down."),
     "restart": LazyCommand("actors.cli.restart:restart", "Start a peer again from its storage."),
+    "chaos": LazyCommand("actors.cli.chaos:chaos", "Make the network between the peers misbehave."),
     "doctor": LazyCommand("actors.cli.doctor:doctor", "Versions, paths and disk speed: a block for bug reports."),
 }
 

@@ -24,6 +24,7 @@ Examples:
   actorum up counter
   actorum up counter --nodes 5 --data ./five &
   actorum up counter --runtime locks
+  actorum up counter --chaos          and then: actorum chaos disconnect n1
   actorum up mypackage.ledger:Ledger --data ./ledger
 
 Ctrl-C, SIGTERM or `actorum down` stop it in good order; after a crash, start it again on the same directory.
@@ -35,14 +36,16 @@ Ctrl-C, SIGTERM or `actorum down` stop it in good order; after a crash, start it
 @click.option("--nodes", type=click.IntRange(1, 9), default=3, show_default=True, help="Peers, each a process.")
 @click.option("--name", help="The cluster's name.  [default: that of the directory]")
 @click.option("--memory", is_flag=True, help="Do not wait for the disk: survives kill -9, not a loss of power.")
+@click.option("--chaos", is_flag=True, help="Let `actorum chaos` lose, delay and cut what the peers say to each other.")
 @runtime_option
 @data_option
-def up(machine: str, nodes: int, name: str | None, memory: bool, runtime: RuntimeName, data: Path) -> None:
+def up(machine: str, nodes: int, name: str | None, memory: bool, chaos: bool, runtime: RuntimeName, data: Path) -> None:
     """Start a cluster of MACHINE: counter, counters, or "module:Class" of your own."""
     from queue import SimpleQueue
 
     from actors.cluster import peer_specs, run_peers
     from actors.hosts import ProcessHost
+    from actors.network import Network
     from actors.service import Service, refuse_if_served
     from actors.supervisor import Supervisor
     from raft_core import Settings
@@ -54,7 +57,8 @@ def up(machine: str, nodes: int, name: str | None, memory: bool, runtime: Runtim
     kind = find_machine(machine)
     refuse_if_served(data)
     specs = peer_specs(kind, nodes, Settings(), data, "off" if memory else "full", runtime=runtime)
-    with run_peers(specs, ProcessHost(), timeout=10.0, data=data) as cluster:
+    network = Network(spec.config.server_id for spec in specs) if chaos else None
+    with run_peers(specs, ProcessHost(), timeout=10.0, data=data, network=network) as cluster:
         assert isinstance(cluster.supervisor, Supervisor)
         described = f"{kind._machine_name}@{kind.version}"
         service = Service(cluster, cluster.supervisor, data, name=name or data.resolve().name, machine=described)

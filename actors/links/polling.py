@@ -33,6 +33,11 @@ class Poll(Generic[D]):
         self._epoll.register(descriptor, select.EPOLLOUT if to_write else select.EPOLLIN)
         self._data[descriptor] = data
 
+    def watch_end(self, writer: HasDescriptor, data: D) -> None:
+        """Wait for the reader of the pipe into which `writer` writes to be gone; then it is always ready."""
+        self._epoll.register(writer.fileno(), 0)  # errors are always told
+        self._data[writer.fileno()] = data
+
     def forget(self, source: HasDescriptor | int) -> None:
         """Wait for `source` no more.  Raises `KeyError` if it was not watched."""
         descriptor = source if isinstance(source, int) else source.fileno()

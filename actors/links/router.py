@@ -29,6 +29,8 @@ from raft_core import ServerId
 
 FLUSH_INTERVAL = 0.005
 """Seconds after which a pipe that was full is tried again."""
+UNKNOWN = "unknown"
+"""What is no message is counted as."""
 
 
 class _Route:
@@ -81,6 +83,7 @@ class Router:
     def _begin(self, route: _Route) -> None:
         self._routes.add(route)
         self._poll.watch(route.reader, lambda: self._read(route))
+        self._poll.watch_end(route.writer, lambda: self._close(route))
 
     def _end(self) -> None:
         self._is_closed = True
@@ -91,6 +94,7 @@ class Router:
         if route in self._routes:
             self._routes.discard(route)
             self._poll.forget(route.reader)
+            self._poll.forget(route.writer)
             route.reader.close()
             route.writer.close()
 
@@ -121,13 +125,15 @@ class Router:
             pass
 
     def _read(self, route: _Route) -> None:
+        if route not in self._routes:  # its other end was found to be gone a moment ago
+            return
         try:
             frames = route.reader.get_available()
         except (LinkClosed, BadFrame):
             self._close(route)
             return
         for frame in frames:
-            fates = self._network.fates(route.sender, route.receiver, message_kind(frame), len(frame), self._random)
+            fates = self._network.fates(route.sender, route.receiver, _kind(frame), len(frame), self._random)
             for delay in fates:
                 if delay:
                     heappush(self._late, (monotonic() + delay, next(self._numbers), route, frame))
@@ -139,3 +145,11 @@ class Router:
             route.writer.put(frame)
             if route.writer.is_closed:
                 self._close(route)
+
+
+def _kind(frame: bytes) -> str:
+    """What a frame says it is.  One that is no message is carried all the same: refusing it is the receiver's part."""
+    try:
+        return message_kind(frame)
+    except (IndexError, UnicodeDecodeError):
+        return UNKNOWN

@@ -1,0 +1,1 @@
+"""The lock-based twin of the actor runtime: the same peer, whose state is shared by threads and guarded by one lock."""

@@ -35,7 +35,7 @@ from actors.codec import decode_message, encode_message
 from actors.deadlines import Deadlines
 from actors.disks import InlineDisk
 from actors.errors import ActorumError, BadFrame
-from actors.interpreter import Interpreter
+from actors.interpreter import Interpreter, Recorder
 from actors.lock_based.locks import InstrumentedLock
 from actors.lock_based.mail import Mail
 from actors.lock_based.threads import Lock, Thread
@@ -139,6 +139,7 @@ class LockedPeer:
         world: World,
         stopped: Callable[[BaseException | None], None],
         boundary: Callable[[Effect], None] | None = None,
+        recorder: Recorder | None = None,
         process_id: int = 0,
     ) -> None:
         self._server_id = config.server_id
@@ -164,6 +165,7 @@ class LockedPeer:
             replies=self,
             deadlines=deadlines,
             boundary=boundary,
+            recorder=recorder,
         )
         self._shared = _Shared(interpreter, deadlines)
         self.recovered_index: LogIndex = interpreter.server.log.last_index
@@ -435,7 +437,14 @@ def start(parts: PeerParts) -> LockedPeer:
     """Start a peer that listens to its control channel."""
     world = LinkWorld(parts.channel)
     peer = LockedPeer(
-        parts.config, parts.storage, parts.machine, world, parts.stopped, parts.boundary, process_id=os.getpid()
+        parts.config,
+        parts.storage,
+        parts.machine,
+        world,
+        parts.stopped,
+        parts.boundary,
+        parts.recorder,
+        os.getpid(),
     )
     peer.launch()
     return peer

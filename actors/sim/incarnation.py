@@ -11,6 +11,7 @@ from msgspec import msgpack
 
 from actors.applier import ClientId
 from actors.codec import encode_message, message_kind
+from actors.interpreter import Recorder
 from actors.machine import MachineHost
 from actors.network import Network
 from actors.protocol import PeerMessage, encode
@@ -34,6 +35,8 @@ class PeerPlan(NamedTuple):
     allow_code: bool = True
     check_determinism: bool = False
     runtime: RuntimeName = "actors"
+    recorder_of: Callable[[ServerId], Recorder | None] = lambda server_id: None
+    """Who records what happens to a server."""
 
     def host(self) -> MachineHost:
         """A new state machine."""

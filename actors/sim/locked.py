@@ -37,6 +37,7 @@ class SimLockedPeer(Incarnation):
             self,
             self._ended,
             self.note_effect,
+            plan.recorder_of(server_id),
         )
         self.recovered_index: LogIndex = self._peer.recovered_index
         self._peer.launch()

@@ -53,6 +53,7 @@ class SimPeer(Incarnation):
             replies=self._consensus_voice,
             deadlines=self._deadlines,
             boundary=self.note_effect,
+            recorder=plan.recorder_of(server_id),
         )
         self.recovered_index: LogIndex = self.interpreter.server.log.last_index
         self.interpreter.start(timeline.now)

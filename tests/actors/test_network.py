@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from random import Random
+from typing import Any
 
 import pytest
 
 from actors.errors import NoSuchNode, WrongArguments
-from actors.network import REQUESTS, Faults, LinkCounts, Network
+from actors.network import REQUESTS, Faults, LinkCounts, LinkFaults, Network
 from raft_core.messages import Message
 
 NAMES = ("n1", "n2", "n3")
@@ -160,17 +162,64 @@ def test_requests_are_counted_when_sent_and_results_when_delivered() -> None:
     assert (total.requests, total.results, total.bytes, total.lost) == (2, 2, 300, 2)
 
 
+def test_what_came_late_or_twice_is_counted() -> None:
+    network = Network(NAMES)
+    network.set(sender="n1", requests=Faults(delay=(1.0, 2.0)))
+    network.set(sender="n2", requests=Faults(duplicate=1.0))
+    network.set(sender="n3", requests=Faults(duplicate=1.0, delay=(1.0, 2.0)))
+    for ends in network.link_counts():
+        fates(network, *ends)
+    counts = network.link_counts()
+    assert [(counts[ends].delayed, counts[ends].doubled) for ends in (("n1", "n2"), ("n2", "n3"), ("n3", "n1"))] == [
+        (1, 0),
+        (0, 1),
+        (1, 1),
+    ]
+    assert (network.counts().delayed, network.counts().doubled) == (4, 4)
+    assert network.counts().lost == 0
+
+
+def test_the_state_shows_every_link_with_its_faults_and_counts() -> None:
+    network = Network(NAMES)
+    network.set(sender="n1", receiver="n2", results=Faults(drop=1.0))
+    network.disconnect("n3")
+    fates(network, kind="RequestVoteResult")
+    state = network.state()
+    assert (state.names, state.disconnected) == (NAMES, ("n3",))
+    links = {(link.sender, link.receiver): link for link in state.links}
+    assert links["n1", "n2"].faults == LinkFaults(results=Faults(drop=1.0))
+    assert links["n2", "n1"].faults == LinkFaults()
+    assert all(link.faults.cut == ("n3" in ends) for ends, link in links.items())
+    assert links["n1", "n2"].counts == LinkCounts(0, 1, 0, 1, {"RequestVoteResult": 1})
+    assert state.total() == network.counts()
+
+
 def test_every_message_of_the_protocol_is_known_as_request_or_result() -> None:
     names = {kind.__name__ for kind in Message.__args__}
     assert {name for name in names if not name.endswith("Result")} == REQUESTS
 
 
 @pytest.mark.parametrize(
-    "nonsense", [{"drop": 1.5}, {"duplicate": -0.1}, {"hold_back": 2}, {"delay": (2.0, 1.0)}, {"delay": (-1.0, 1.0)}]
+    "nonsense",
+    [
+        {"drop": 1.5},
+        {"drop": nan},
+        {"drop": "0.1"},
+        {"duplicate": -0.1},
+        {"hold_back": 2},
+        {"delay": (2.0, 1.0)},
+        {"delay": (-1.0, 1.0)},
+        {"delay": (0.0, inf)},
+        {"delay": (0.0, nan)},
+        {"delay": 0.026},
+        {"hold_back_delay": (1.0,)},
+        {"hold_back_delay": ("0", "1")},
+    ],
+    ids=str,
 )
-def test_faults_that_cannot_be_are_refused(nonsense: dict[str, float]) -> None:
+def test_faults_that_cannot_be_are_refused(nonsense: dict[str, Any]) -> None:
     with pytest.raises(WrongArguments, match=next(iter(nonsense))):
-        Faults(**nonsense)  # type: ignore[arg-type]
+        Faults(**nonsense)
 
 
 def test_an_unknown_server_is_refused_by_name_and_changes_nothing() -> None:

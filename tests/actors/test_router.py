@@ -132,6 +132,32 @@ def test_when_the_receiver_is_gone_the_sender_is_told() -> None:
             sleep(0.001)
 
 
+def test_when_the_receiver_is_gone_even_a_sender_that_cannot_be_heard_is_told() -> None:
+    with routed() as (network, _, line):
+        network.cut("n1", "n2")
+        line.reader.close()
+        deadline = monotonic() + PATIENCE
+        while not line.writer.is_closed:
+            assert monotonic() < deadline
+            line.say(1)
+            sleep(0.001)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"\x97\xbf\xff\xfe", b"\x97\xaaRequest", b"\xc1" * 100], ids=len)
+def test_what_is_no_message_is_carried_for_the_receiver_to_refuse(garbage: bytes) -> None:
+    with routed() as (network, _, line):
+        line.writer.put(garbage)
+        line.say(3)
+        arrived: list[bytes] = []
+        deadline = monotonic() + PATIENCE
+        while len(arrived) < 2 and monotonic() < deadline:
+            arrived += line.reader.get_available()
+            sleep(0.001)
+        assert arrived[0] == garbage
+        assert decode_message(arrived[1]) == RequestVote(3, "n", 0, 0)
+        assert network.counts().requests == 1
+
+
 def test_what_was_held_back_is_lost_with_its_link_and_the_next_link_is_another() -> None:
     with routed() as (network, router, line):
         network.set(requests=Faults(delay=(0.2, 0.2)))

@@ -71,7 +71,7 @@ ROOMS = [
         # A type: what a link is made of.
         {
             "multiprocessing.connection.Connection": frozenset(
-                {"actors/client.py", "actors/remote.py", "actors/service.py"}
+                {"actors/client.py", "actors/remote.py", "actors/service.py", "actors/lab.py"}
             )
         },
     ),
@@ -79,7 +79,7 @@ ROOMS = [
     Room("sqlite3", frozenset({"actors/storage/", "actors/cli/doctor.py"}), "what is durable is decided in one place"),
     Room(
         "threading",
-        frozenset({"actors/lock_based/", "actors/calls.py", "actors/client.py", "actors/network.py"}),
+        frozenset({"actors/lock_based/", "actors/calls.py", "actors/client.py", "actors/network.py", "actors/lab.py"}),
         "nobody else shares memory between threads, so nobody else needs a lock",
         # Threads that own what they use, or wait for somebody outside.
         {

@@ -15,10 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from actors.cluster import peer_specs, run_peers
 from actors.errors import AuthenticationFailed, ClusterNotRunning, NoSuchNode
+from actors.hosts import ThreadHost
 from actors.machines.counter import Counter
 from actors.remote import connect
+from actors.service import Service
 from actors.service_protocol import KEY_NAME, SOCKET_NAME, prove_to_server, short_path
+from actors.supervisor import Supervisor
+from raft_core import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -250,6 +255,25 @@ def test_peers_forget_clients_that_are_gone(running: Path) -> None:
         with connect(running) as cluster:
             cluster.bind(Counter).incr()
     _until(lambda: [len(os.listdir(f"/proc/{peer}/fd")) for peer in peers] <= before)
+
+
+def test_the_service_forgets_a_client_whose_connection_has_ended(tmp_path: Path) -> None:
+    specs = peer_specs(Counter, 1, Settings(), tmp_path, "off")
+    with run_peers(specs, ThreadHost(Counter), timeout=PATIENCE, data=tmp_path) as cluster:
+        supervisor = cluster.supervisor
+        assert isinstance(supervisor, Supervisor)
+        service = Service(cluster, supervisor, tmp_path, name="demo", machine="counter@1")
+        try:
+            before = supervisor.clients
+            with connect(tmp_path) as remote:
+                assert remote.bind(Counter).incr() == 1
+                assert len(supervisor.clients) == len(before) + 1
+            _until(lambda: supervisor.clients == before)
+            supervisor.restart("n1")
+            with connect(tmp_path) as remote:
+                assert remote.bind(Counter).incr() == 2
+        finally:
+            service.close()
 
 
 def _parent_of(process_id: int) -> int:

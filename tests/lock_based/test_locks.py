@@ -1,4 +1,4 @@
-"""The lock of a peer knows its owner and its times: the clock is moved by hand, the threads go on when they are told."""
+"""The lock of a peer knows its owner and its times: the clock is moved by hand, threads go on when told."""
 
 from __future__ import annotations
 
@@ -73,8 +73,13 @@ def contend(
     """A lock held for `waited` seconds after another thread began to wait for it, and how it was used then."""
     plain = LockThatTells()
     lock = InstrumentedLock(lambda: plain, clock=clock)
+
+    def take_and_give_up() -> None:
+        with lock:
+            pass
+
     with lock:
-        future = another_thread(lambda: (lock.acquire(), lock.release()))
+        future = another_thread(take_and_give_up)
         assert plain.somebody_waits.wait(PATIENCE)
         clock.seconds += waited
     future.result(PATIENCE)
@@ -124,11 +129,21 @@ def test_a_try_that_fails_is_told_and_counts_for_nothing(
     assert (report.acquisitions, report.contended) == (1, 0)
 
 
+def test_a_try_does_not_wait(clock: Clock, another_thread: Callable[[Callable[[], Any]], Future[Any]]) -> None:
+    plain = LockThatTells()
+    lock = InstrumentedLock(lambda: plain, clock=clock)
+    with lock:
+        another_thread(lambda: lock.acquire(blocking=False)).result(PATIENCE)
+    assert not plain.somebody_waits.is_set()
+
+
 def test_nobody_else_gets_it_while_it_is_held_and_anybody_does_afterwards(
     lock: InstrumentedLock, another_thread: Callable[[Callable[[], Any]], Future[Any]]
 ) -> None:
     def take_and_give_up() -> bool:
-        return lock.acquire(blocking=False) and lock.release() is None  # type: ignore[func-returns-value]
+        if is_taken := lock.acquire(blocking=False):
+            lock.release()
+        return is_taken
 
     with lock:
         assert not another_thread(take_and_give_up).result(PATIENCE)
@@ -198,7 +213,7 @@ def test_threads_are_who_the_given_function_says_they_are() -> None:
     lock = InstrumentedLock(current=lambda: running[0])
     with lock:
         running[0] = "ticker"
-        with pytest.raises(LockNotHeld, match="thread ticker .*; thread receiver holds it"):
+        with pytest.raises(LockNotHeld, match=r"thread ticker .*; thread receiver holds it"):
             lock.assert_owned()
         assert not lock.acquire(blocking=False)
         running[0] = "receiver"
