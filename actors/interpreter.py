@@ -11,6 +11,7 @@ one caller is inside at a time.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, assert_never
@@ -35,6 +36,7 @@ from raft_core import (
     ProposalRefused,
     ReadReady,
     ReadRefused,
+    Received,
     ResetElectionTimer,
     ResetHeartbeatTimer,
     RoleChanged,
@@ -44,6 +46,9 @@ from raft_core import (
     StopHeartbeatTimer,
     step_all,
 )
+
+LOG = logging.getLogger("actorum.raft")
+"""Changes of role, term or leader (INFO), and what was refused or ignored (DEBUG)."""
 
 GATHERING_TIME = 0.005
 """Seconds after which a follower's committed entries go to its applier at the latest."""
@@ -157,6 +162,8 @@ class Interpreter:
         while events:
             before = self.server
             self.server, effects = step_all(before, events)
+            if LOG.isEnabledFor(logging.DEBUG):
+                self._tell_refusals(events)
             if self._recorder is not None:
                 self._recorder.turn(now, events, before, self.server, effects)
             events = self._execute(effects, now)
@@ -165,6 +172,16 @@ class Interpreter:
             self._has_urgent_work = False
             self._deadlines.delivery = NEVER
             self._applier(work)
+
+    def _tell_refusals(self, events: list[Event]) -> None:
+        """What came from an older term was refused, or ignored (paper 5.1): say what, from whom, and both terms."""
+        ours = self.server.current_term
+        for event in events:
+            if isinstance(event, Received) and event.message.term < ours:
+                kind, theirs = type(event.message).__name__, event.message.term
+                LOG.debug(
+                    "%s refused %s of %s: its term %d, ours %d", self.server.server_id, kind, event.sender, theirs, ours
+                )
 
     def status(
         self,
@@ -235,6 +252,7 @@ class Interpreter:
                 self._note_role(effect)
             case Ignored():
                 self.ignored += 1
+                LOG.debug("%s ignored an event: %s", self.server.server_id, effect.reason)
             case Send() | AppendToLog() | PersistTermAndVote():
                 raise AssertionError("these are carried out by _execute")
             case _:
@@ -259,6 +277,7 @@ class Interpreter:
         """Whoever leads no more cannot say what becomes of what it accepted (an unknown outcome is not a failure)."""
         was_leader = bool(self.role_changes) and self.role_changes[-1].role == "leader"
         self.role_changes.append(effect)
+        LOG.info("%s is %s in term %d; leader: %s", self.server.server_id, effect.role, effect.term, effect.leader_id)
         if was_leader:
             self._give(Abandon())
 

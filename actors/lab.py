@@ -266,7 +266,11 @@ class LabNetwork:
         server_id = self._name(me)
         self._persisters[server_id] = persister
         raft = self._to_come[server_id] = Raft(self, server_id, apply_channel)
-        self._supervisor.restart(server_id)
+        try:
+            self._supervisor.restart(server_id)
+        except BaseException:
+            raft.gone()  # it never was there, but its thread is
+            raise
         return raft
 
     def kill(self, server_id: ServerId, raft: Raft) -> None:

@@ -67,6 +67,10 @@ PATIENCE = 5.0
 """Seconds that a peer which ends waits for its threads."""
 
 
+READS = frozenset({"status"})
+"""Methods of the interpreter that change nothing."""
+
+
 class _Shared:
     """Everything that more than one thread uses.  It belongs to the peer's lock."""
 
@@ -167,7 +171,10 @@ class LockedPeer:
             boundary=boundary,
             recorder=recorder,
         )
-        self._shared = _Shared(interpreter, deadlines)
+        watch = self._threads.watch
+        self._shared = watch(
+            _Shared(watch(interpreter, "interpreter", READS), watch(deadlines, "deadlines")), "shared state"
+        )
         self.recovered_index: LogIndex = interpreter.server.log.last_index
 
     def launch(self) -> None:

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable, Hashable
 from time import monotonic, perf_counter, sleep
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Lock(Protocol):
@@ -68,6 +70,10 @@ class Threads(Protocol):
     def condition(self) -> Condition:
         """A new condition with a new lock."""
 
+    def watch(self, thing: T, name: str, reads: frozenset[str] = frozenset()) -> T:
+        """`thing` is shared by threads and guarded by a lock; its methods in `reads` change nothing.  Itself, or a
+        stand-in that sees to it that the lock is held."""
+
     def start(self, name: str, run: Callable[[], None]) -> Thread:
         """A thread that runs `run`."""
 
@@ -94,6 +100,10 @@ class OsThreads:
     def condition(self) -> Condition:
         """`threading.Condition`."""
         return threading.Condition(threading.Lock())
+
+    def watch(self, thing: T, name: str, reads: frozenset[str] = frozenset()) -> T:
+        """Nobody looks."""
+        return thing
 
     def start(self, name: str, run: Callable[[], None]) -> Thread:
         """A daemon thread: a peer whose program ends does not hold it up."""

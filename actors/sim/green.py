@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import cast
+from typing import TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from actors.sim.timeline import Delay, Timeline
+
+T = TypeVar("T")
 
 SWITCH = Delay(0.000_001, 0.000_05)
 """From the moment a thread can go on to the moment it does."""
@@ -40,6 +42,10 @@ class GreenThreads:
         """A new condition with a new lock."""
         return GreenCondition(self)
 
+    def watch(self, thing: T, name: str, reads: frozenset[str] = frozenset()) -> T:
+        """Nobody looks."""
+        return thing
+
     def start(self, name: str, run: Callable[[], None]) -> GreenThread:
         """A thread that begins to run `run` a drawn moment from now."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -62,6 +68,11 @@ class GreenThreads:
     def current(self) -> GreenThread:
         """The thread that runs."""
         return cast(GreenThread, getcurrent())
+
+    @property
+    def running(self) -> set[str]:
+        """Names of the threads that have not ended."""
+        return {thread.name for thread in self._threads if thread.is_alive()}
 
     def kill(self) -> None:
         """No thread takes another step."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.applier import ClientId
+from actors.errors import ActorumError
 from actors.lock_based.peer import LockedPeer
 from actors.lock_based.threads import Threads
 from actors.lock_based.world import Arrived, PeerCame
@@ -18,6 +19,11 @@ from actors.storage.port import Storage, Stored
 from raft_core import LogIndex, PersistEffect, ServerId
 
 
+def threads_of(green: GreenThreads) -> Threads:
+    """What the real peer gets as its threads; a checker may stand before them."""
+    return green
+
+
 class SimLockedPeer(Incarnation):
     """A peer of the twin (and its `World`)."""
 
@@ -25,6 +31,7 @@ class SimLockedPeer(Incarnation):
         super().__init__(server_id, around)
         timeline = around.timeline
         self._green = GreenThreads(timeline)
+        self._threads = threads_of(self._green)
         self._consensus_voice = Voice(self, around.listeners)
         self._applier_voice = Voice(self, around.listeners)
         self._inlets: dict[ServerId, GreenInlet] = {}
@@ -46,6 +53,21 @@ class SimLockedPeer(Incarnation):
         """No simulated peer survives an error: it comes out where the simulation is driven."""
         if error is not None:
             raise error
+
+    @property
+    def real(self) -> LockedPeer:
+        """The peer itself."""
+        return self._peer
+
+    @property
+    def running_threads(self) -> set[str]:
+        """Names of its threads."""
+        return self._green.running
+
+    @property
+    def bad_frames(self) -> list[ActorumError]:
+        """Why frames were refused; the latest few."""
+        return list(self._peer.bad_frames)
 
     def kill(self) -> None:
         """Everything in memory and on its way is gone."""
@@ -80,7 +102,7 @@ class SimLockedPeer(Incarnation):
     @property
     def threads(self) -> Threads:
         """Threads, locks and the time."""
-        return self._green
+        return self._threads
 
     @property
     def consensus_voice(self) -> Voice:

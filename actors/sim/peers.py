@@ -42,6 +42,11 @@ class SimPeers:
         """What may happen to messages between the peers."""
         return self._links.faults
 
+    def peer(self, server_id: ServerId) -> Incarnation:
+        """The present incarnation of a peer, or the one that died last."""
+        self._check(server_id)
+        return self._peers[server_id]
+
     def start(self) -> None:
         """Start all peers."""
         for name in self._plan.names:

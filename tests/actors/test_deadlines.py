@@ -90,3 +90,13 @@ def test_the_randomness_of_elections_comes_from_the_generator_it_was_given() -> 
 
     assert draws(1) == draws(1) != draws(2)
     assert len(set(map(str, draws(1)))) == 4
+
+
+def test_heartbeats_and_elections_are_looked_at_apart() -> None:
+    deadlines = some_deadlines()
+    deadlines.set(ResetElectionTimer(300, contact_timeout=200), now=0.0)
+    deadlines.set(ResetHeartbeatTimer(50), now=0.0)
+    assert [type(event) for event in deadlines.due_for_heartbeat(1.0)] == [HeartbeatTimeout]
+    assert deadlines.due_for_heartbeat(1.0) == []
+    assert [type(event) for event in deadlines.due_for_election(1.0)] == [LeaderContactExpired, ElectionTimeout]
+    assert deadlines.due_for_election(1.0) == []

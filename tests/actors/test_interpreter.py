@@ -5,6 +5,7 @@ Everything that leaves the interpreter is written into one journal, so that what
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from random import Random
@@ -346,3 +347,16 @@ def test_the_same_turns_lead_to_the_same_server_whatever_the_disk(asynchronous: 
     bench.confirm_all()
     server = bench.interpreter.server
     assert (server.current_term, server.commit_index, server.persisted_index, server.log.last_index) == (1, 3, 3, 3)
+
+
+def test_what_was_refused_from_whom_and_both_terms_can_be_read_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    with caplog.at_level(logging.DEBUG, logger="actorum.raft"):
+        bench.turn(("n2", AppendEntries(5, "n2", 0, 0, (), 0)))
+        bench.turn(("n3", RequestVote(4, "n3", 0, 0)))
+        bench.turn(("n2", RequestVoteResult(5, True)))
+    assert [record.getMessage() for record in caplog.records] == [
+        "n1 is follower in term 5; leader: n2",
+        "n1 refused RequestVote of n3: its term 4, ours 5",
+        "n1 ignored an event: a vote, but no election is running",
+    ]

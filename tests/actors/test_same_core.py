@@ -1,11 +1,12 @@
 """Both runtimes run the same core: what a peer recorded is played through `step` again, with equal states and effects.
 
-Here for clusters of processes and threads, with a kill and a restart in between; `tests/lab` does it for every scenario in
-simulation.
+Here for clusters of processes and threads, with a kill and a restart in between; `tests/lab` does it for every scenario
+in simulation.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -45,5 +46,5 @@ def test_traces_hold_what_an_outside_checker_needs(each_runtime: RuntimeName, tm
         leader = counter.cluster.leader()
     turns = [record for record in read_trace(tmp_path / f"{leader}.trace") if isinstance(record, Turn)]
     assert any(turn.before.role != "leader" and turn.after.role == "leader" for turn in turns)
-    assert all(earlier.after == later.before for earlier, later in zip(turns, turns[1:], strict=False))
+    assert all(earlier.after == later.before for earlier, later in pairwise(turns))
     assert turns[-1].after.commit_index >= 3

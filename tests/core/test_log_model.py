@@ -137,3 +137,15 @@ def test_the_newest_view_appends_in_place_and_a_branch_copies() -> None:
 def test_a_log_shows_its_last_terms(log: Log, text: str) -> None:
     """As Figure 7 draws them."""
     assert repr(log) == text.replace("terms  )", "terms )")
+
+
+def test_index_0_has_term_0() -> None:
+    assert Log().term_at(0) == 0
+    assert Log([Entry(3)]).term_at(0) == 0
+    assert Log().last_index == 0 and Log().last_term == 0
+    assert Log([Entry(3)]).last_index == 1
+
+
+def test_terms_are_counted_up_to_an_index() -> None:
+    log = Log([Entry(term) for term in (1, 1, 3, 5, 5, 5)])
+    assert [log.terms_up_to(index) for index in range(7)] == [0, 1, 1, 2, 3, 3, 3]

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from actors.lock_based.locks import InstrumentedLock
-from actors.lock_based.lockset import LocksetChecker, Race, WatchedLock
+from actors.lock_based.lockset import LocksetChecker, WatchedLock
+from actors.lock_based.races import Race
 
 PATIENCE = 20.0
 
@@ -564,3 +565,35 @@ def test_who_waits_for_a_condition_holds_its_lock_before_and_after_but_not_meanw
     assert stage.checker.races == []
     increment(shared)
     assert (stage.race().earlier.thread, stage.race().earlier.locks) == ("waiting", ("peer",))
+
+
+def test_reading_an_attribute_outside_races_with_a_method_that_may_change_it() -> None:
+    checker = LocksetChecker()
+    lock = checker.lock(threading.Lock(), "lock")
+    counter = checker.watch(Tally(), "tally")
+
+    def change() -> None:
+        with lock:
+            counter.add()
+
+    change()
+    in_a_thread(change)
+    assert checker.races == []
+    in_a_thread(lambda: counter.total)
+    assert [race.field for race in checker.races] == ["tally"]
+
+
+class Tally:
+    """Counts, in a method."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self) -> None:
+        self.total += 1
+
+
+def in_a_thread(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()

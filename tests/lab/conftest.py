@@ -1,0 +1,51 @@
+"""Makes tests of the scenarios: each on every variant, in the simulation with several seeds.
+
+The name of a test says how to run it again: `test_backup[locks-sim-3]` is
+`python -m tests.lab.campaign --runtime locks --engine sim --scenario backup --first-seed 3 --seeds 1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.harness import Lab
+from tests.lab.variants import VARIANTS, Variant, open_lab, plan_of
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each variant and seed."""
+    plan = plan_of(metafunc.function)
+    if plan is None:
+        return
+    runs = [
+        (variant, seed)
+        for variant in VARIANTS
+        if plan.runs_on(variant)
+        for seed in range(1 if variant.is_real else plan.seeds)
+    ]
+    names = [f"{variant.runtime}-{variant.engine}-{seed}" for variant, seed in runs]
+    metafunc.parametrize("run", runs, ids=names)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What no variant can run yet is no test yet."""
+    not_yet = [item for item in items if _is_not_yet_a_test(item)]
+    items[:] = [item for item in items if item not in not_yet]
+    config.hook.pytest_deselected(items=not_yet)
+
+
+def _is_not_yet_a_test(item: pytest.Item) -> bool:
+    plan = plan_of(item.function) if isinstance(item, pytest.Function) else None
+    return plan is not None and not any(plan.runs_on(variant) for variant in VARIANTS)
+
+
+@pytest.fixture
+def lab(run: tuple[Variant, int], request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The cluster that the scenario asked for."""
+    variant, seed = run
+    plan = plan_of(request.function)
+    assert plan is not None
+    with open_lab(plan, variant, seed) as opened:
+        yield opened

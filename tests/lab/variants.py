@@ -1,0 +1,125 @@
+"""What the scenarios run on: each runtime in each engine; and what a scenario says of itself.
+
+A scenario is a function of a `Lab`, written once.  `@scenario` notes how many servers it wants and over which network;
+`conftest` makes tests of it, one for each variant and seed, and `campaign` runs it as often as one likes.
+
+In a simulation a lab second is a second, literally: it costs nothing.  In real time it is half a second, which brings a
+pass of all scenarios under three minutes; the peers' own times shrink with it.  Election time-outs are then 250 to
+500 ms: long enough that a loaded machine does not make a leader look dead, and well below a lab second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Literal, NamedTuple, TypeAlias, TypeVar, get_args
+
+from actors.runtimes import RUNTIMES
+from actors.spec import RuntimeName
+from raft_core import Settings
+from tests.lab.harness import SNAPSHOTS_AVAILABLE, TIME_LIMIT, Lab
+from tests.lab.ports import RealPort, SimPort
+
+Engine: TypeAlias = Literal["sim", "threads", "processes"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+ScenarioFunction: TypeAlias = Callable[[Lab], None]
+F = TypeVar("F", bound=ScenarioFunction)
+
+REAL_SECOND = 0.5
+"""Seconds of real time that make a lab second."""
+REAL_PATIENCE = 20.0
+"""Seconds of real time that what must happen gets at least: machines may be slow, that is no violation."""
+TIMES: dict[Engine, Settings] = {
+    "sim": Settings(election_timeout=300, heartbeat_interval=100),
+    "threads": Settings(election_timeout=250, heartbeat_interval=50),
+    "processes": Settings(election_timeout=250, heartbeat_interval=50),
+}
+"""At most ten heartbeats a lab second, as the lab asks for."""
+
+
+class Variant(NamedTuple):
+    """A runtime in an engine."""
+
+    runtime: RuntimeName
+    engine: Engine
+
+    @property
+    def is_real(self) -> bool:
+        """Time is that of the clock on the wall."""
+        return self.engine != "sim"
+
+
+VARIANTS = [Variant(runtime, engine) for runtime in RUNTIMES for engine in ENGINES]
+
+
+class Plan(NamedTuple):
+    """What a scenario wants."""
+
+    servers: int
+    unreliable: bool = False
+    """Over the lab's unreliable network."""
+    seeds: int = 20
+    """Seeds that an ordinary test run tries in the simulation."""
+    engines: tuple[Engine, ...] = ENGINES
+    with_snapshots: bool = False
+    """Servers take snapshots."""
+
+    def runs_on(self, variant: Variant) -> bool:
+        """The one place that decides what is not run: part D, until peers can take snapshots."""
+        return variant.engine in self.engines and (SNAPSHOTS_AVAILABLE or not self.with_snapshots)
+
+
+_PLAN = "lab_plan"
+
+
+def scenario(
+    servers: int,
+    *,
+    unreliable: bool = False,
+    seeds: int = 20,
+    engines: tuple[Engine, ...] = ENGINES,
+    with_snapshots: bool = False,
+) -> Callable[[F], F]:
+    """Note the `Plan` of a scenario."""
+
+    def note(function: F) -> F:
+        setattr(function, _PLAN, Plan(servers, unreliable, seeds, engines, with_snapshots))
+        return function
+
+    return note
+
+
+def plan_of(function: object) -> Plan | None:
+    """What `@scenario` noted; None for any other function."""
+    plan = getattr(function, _PLAN, None)
+    return plan if isinstance(plan, Plan) else None
+
+
+@contextmanager
+def open_lab(plan: Plan, variant: Variant, seed: int) -> Iterator[Lab]:
+    """A running cluster as the plan wants it (the lab's `make_config`).  It must be done with within the time limit."""
+    settings = TIMES[variant.engine]
+    if variant.is_real:
+        lab = Lab(
+            lambda listener: RealPort(
+                plan.servers, variant.runtime, variant.engine, settings, seed, listener, REAL_SECOND
+            ),
+            plan.servers,
+            seed=seed,
+            patience=REAL_PATIENCE / REAL_SECOND,
+        )
+    else:
+        lab = Lab(
+            lambda listener: SimPort(plan.servers, variant.runtime, settings, seed, listener), plan.servers, seed=seed
+        )
+    began = monotonic()
+    try:
+        lab.begin()
+        if plan.unreliable:
+            lab.set_unreliable()
+        yield lab
+        took = monotonic() - began if variant.is_real else lab.now
+        assert took <= TIME_LIMIT, f"the scenario took {took:.0f} s; {TIME_LIMIT:.0f} are the limit"
+    finally:
+        lab.close()
