@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip
 SOURCES := raft_core actors tests examples benchmarks docs/generate.py
 
-.PHONY: help demo test lint check docs bench kill-trials coverage clean
+.PHONY: help demo test lint check docs bench kill-trials lab coverage clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,9 +40,18 @@ bench: .venv/.stamp-bench ## commits per second on this machine, beside PySyncOb
 	@$(BIN)/python -m benchmarks.throughput --json report/throughput.json
 	@$(BIN)/python -m benchmarks.core_cost
 
-kill-trials: .venv/.stamp-test ## kill -9 peers at random moments: 60 trials at saturation, 60 at 2,000 commands/s
-	@$(BIN)/python -m tests.chaos.kill_trials --trials 60 --load saturation --storage memory
-	@$(BIN)/python -m tests.chaos.kill_trials --trials 60 --load 2000 --storage sqlite
+kill-trials: .venv/.stamp-test ## kill -9 peers at random moments: 60 trials at saturation, 60 at 2,000 commands/s, each runtime
+	@for runtime in actors locks; do \
+	    $(BIN)/python -m tests.chaos.kill_trials --runtime $$runtime --trials 60 --load saturation --storage memory && \
+	    $(BIN)/python -m tests.chaos.kill_trials --runtime $$runtime --trials 60 --load 2000 --storage sqlite || exit 1; \
+	done
+
+lab: .venv/.stamp-test ## the lab's scenarios: 1,000 seeds of each in simulation, 5 passes in threads and processes (hours)
+	@for runtime in actors locks; do \
+	    $(BIN)/python -m tests.lab.campaign --runtime $$runtime --engine sim --seeds 1000 && \
+	    $(BIN)/python -m tests.lab.campaign --runtime $$runtime --engine threads --passes 5 && \
+	    $(BIN)/python -m tests.lab.campaign --runtime $$runtime --engine processes --passes 5 || exit 1; \
+	done
 
 coverage: .venv/.stamp-test ## every branch of raft_core is taken by its own tests
 	@$(BIN)/python -m pytest tests/core --cov --cov-report=term-missing --cov-fail-under=100

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from actors.calls import Call
     from actors.cluster import Cluster
     from actors.errors import ActorumError
+    from actors.network import Faults, Network
     from actors.remote import RemoteCluster, connect
     from actors.replicated import Replicated, command, query
     from raft_core import Settings
@@ -38,6 +39,8 @@ _PLACES = {
     "ActorumError": "actors.errors",
     "Call": "actors.calls",
     "Cluster": "actors.cluster",
+    "Faults": "actors.network",
+    "Network": "actors.network",
     "RemoteCluster": "actors.remote",
     "Replicated": "actors.replicated",
     "Settings": "raft_core",
@@ -46,7 +49,19 @@ _PLACES = {
     "query": "actors.replicated",
 }
 
-__all__ = ["ActorumError", "Call", "Cluster", "RemoteCluster", "Replicated", "Settings", "command", "connect", "query"]
+__all__ = [
+    "ActorumError",
+    "Call",
+    "Cluster",
+    "Faults",
+    "Network",
+    "RemoteCluster",
+    "Replicated",
+    "Settings",
+    "command",
+    "connect",
+    "query",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -206,6 +206,7 @@ CLASSES: dict[type, str] = {
     BoundQuery: "A query of a bound instance, as `counter.get`",
     actors.Call: "An answer that may not have come yet",
     actors.Cluster: "A running cluster, `counter.cluster`",
+    actors.Network: "What may happen to messages between peers, `counter.cluster.network`",
     SimCluster: 'The same with `engine="sim"`, and in addition',
     actors.RemoteCluster: "A cluster that another program runs, from `connect`",
 }
@@ -224,7 +225,7 @@ CLUSTER_OPTIONS = {
     "allow_code": "Take code commands; by default only without `data`.",
     "check_determinism": "Apply everything twice and compare: slow, for debugging.",
     "record": "Directory for a trace of each peer: everything that happens to its server, to be "
-    "[replayed](../explanation/the-same-peer-twice.md).",
+    "[replayed](../how-to/make-trouble.md).",
     "chaos": "`cluster.network` can lose, delay, double and cut what peers say to each other; always so with "
     '`engine="sim"`.',
 }

@@ -71,6 +71,7 @@ EXPECTED = {
     "leader_failover.py": "each counted once, value 20001",
     "many_counters.py": "the 24",
     "own_machine.py": "total 100",
+    "the_lab.py": "the old leader, back again, applied world at 2",
     "unit_test_a_transition.py": "both hold",
 }
 

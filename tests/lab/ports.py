@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Protocol
 
+from actors.interpreter import Recorder
 from actors.machines.counter import Counter
 from actors.network import Network
 from actors.protocol import ClientMessage, PeerMessage, decode_peer_message, encode
@@ -77,12 +78,19 @@ class SimPort:
     second = 1.0
 
     def __init__(
-        self, servers: int, runtime: RuntimeName, settings: Settings, seed: int, listener: RawListener
+        self,
+        servers: int,
+        runtime: RuntimeName,
+        settings: Settings,
+        seed: int,
+        listener: RawListener,
+        recorder_of: Callable[[ServerId], Recorder | None] = lambda name: None,
     ) -> None:
         self._listener = listener
         self._timeline = Timeline(seed)
         names = tuple(f"n{number}" for number in range(1, servers + 1))
-        self.peers = SimPeers(PeerPlan(names, settings, Counter, runtime=runtime), self._timeline)
+        plan = PeerPlan(names, settings, Counter, runtime=runtime, recorder_of=recorder_of)
+        self.peers = SimPeers(plan, self._timeline)
         self._ways: dict[ServerId, tuple[Incarnation, Way]] = {}
         self._client_id = self.peers.add_listener(self)
 

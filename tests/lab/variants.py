@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
+from actors.interpreter import Recorder
 from actors.runtimes import RUNTIMES
 from actors.spec import RuntimeName
-from raft_core import Settings
+from raft_core import ServerId, Settings
 from tests.lab.harness import SNAPSHOTS_AVAILABLE, TIME_LIMIT, Lab
 from tests.lab.ports import RealPort, SimPort
 
@@ -97,8 +98,12 @@ def plan_of(function: object) -> Plan | None:
 
 
 @contextmanager
-def open_lab(plan: Plan, variant: Variant, seed: int) -> Iterator[Lab]:
-    """A running cluster as the plan wants it (the lab's `make_config`).  It must be done with within the time limit."""
+def open_lab(
+    plan: Plan, variant: Variant, seed: int, recorder_of: Callable[[ServerId], Recorder | None] = lambda name: None
+) -> Iterator[Lab]:
+    """A running cluster as the plan wants it (the lab's `make_config`).  It must be done with within the time limit.
+
+    `recorder_of`: who records what happens to a server, in a simulation."""
     settings = TIMES[variant.engine]
     if variant.is_real:
         lab = Lab(
@@ -111,7 +116,9 @@ def open_lab(plan: Plan, variant: Variant, seed: int) -> Iterator[Lab]:
         )
     else:
         lab = Lab(
-            lambda listener: SimPort(plan.servers, variant.runtime, settings, seed, listener), plan.servers, seed=seed
+            lambda listener: SimPort(plan.servers, variant.runtime, settings, seed, listener, recorder_of),
+            plan.servers,
+            seed=seed,
         )
     began = monotonic()
     try:
