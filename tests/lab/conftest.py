@@ -1,5 +1,8 @@
 """Makes tests of the scenarios: each on every variant, in the simulation with several seeds.
 
+Those that take long in real time are played in threads or in processes, not in both (`Plan.ordinary`), so that all of
+this directory takes about four minutes.
+
 The name of a test says how to run it again: `test_backup[locks-sim-3]` is
 `python -m tests.lab.campaign --runtime locks --engine sim --scenario backup --first-seed 3 --seeds 1`.
 """
@@ -22,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     runs = [
         (variant, seed)
         for variant in VARIANTS
-        if plan.runs_on(variant)
+        if plan.runs_on(variant) and variant.engine in plan.ordinary
         for seed in range(1 if variant.is_real else plan.seeds)
     ]
     names = [f"{variant.runtime}-{variant.engine}-{seed}" for variant, seed in runs]

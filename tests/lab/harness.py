@@ -3,14 +3,7 @@
 Servers are numbered from 0.  *Positions* are the lab's indices: they count commands, from 1, and leave out the no-op
 with which each of our leaders opens its term.  Times are lab seconds (see `ports`).
 
-Always checked, in every scenario, with every word of every peer:
-
-* what a server delivers has the index after the one it delivered before (no gap, no repeat), since it was started;
-* it is the very entry - command, term and kind - that every other server delivers at this index, ever;
-* in one term at most one server ever claims to lead (which the lab looks at only when it asks for the leader);
-* the term of a server does not decrease while it runs.
-
-A violation is an error at once, wherever the scenario stands.
+What is always checked, in every scenario, is in `witness`.
 
 Not from the lab: its calls to a dead server fail only after 0-7 s, to catch leaders that wait for an answer.  Here
 messages go one way and nobody can wait for one.
@@ -18,22 +11,18 @@ messages go one way and nobody can wait for one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from heapq import heappop, heappush
 from itertools import count
 from random import Random
-from typing import Any, TypeAlias, TypeVar
 
 from actors.network import Network
 from actors.protocol import Delivered, FollowLog, InspectPeer, OfferCommand, Offered, PeerMessage, Status
-from raft_core import Entry, EntryKind, LogIndex, ServerId, Term
+from raft_core import ServerId, Term
 from tests.lab.ports import Port
-
-R = TypeVar("R")
-Task: TypeAlias = Generator[float, None, R]
-"""Something that goes on beside the scenario: it yields how many lab seconds it wants to sleep."""
+from tests.lab.stage import MOMENT, Stage, Task
+from tests.lab.witness import ServerRecord, Witness
 
 TIME_LIMIT = 120.0
 """Seconds, real or virtual, within which every scenario must end."""
@@ -44,14 +33,8 @@ SNAPSHOT_INTERVAL = 10
 STATE_LIMIT = 2000
 """Bytes that a server's persisted Raft state must stay below, in part D."""
 
-_ANSWER = 0.001
-"""Seconds between two looks whether an answer has come."""
 _PATIENCE = 60.0
 """Lab seconds that any server which is up may take to answer."""
-
-
-class Violation(AssertionError):
-    """Something happened that must never happen."""
 
 
 class Question:
@@ -69,31 +52,6 @@ class Question:
         return self.answer.position if isinstance(self.answer, Offered) else 0
 
 
-class ServerRecord:
-    """What is known of one server."""
-
-    def __init__(self, name: ServerId) -> None:
-        self.name = name
-        self.is_up = False
-        self.is_connected = True
-        self.incarnation = 0
-        self.term: Term = 0
-        """The last that its present incarnation told."""
-        self.last_index: LogIndex = 0
-        """Of the last entry that it delivered."""
-        self.applied: list[bytes] = []
-        """The commands it delivered; the first has position 1."""
-
-
-class Background:
-    """A task under way."""
-
-    def __init__(self, task: Task[Any]) -> None:
-        self.task = task
-        self.is_over = False
-        self.result: Any = None
-
-
 def _is_over(question: Question) -> bool:
     return question.is_over
 
@@ -106,7 +64,7 @@ def _is_down(record: ServerRecord) -> bool:
     return not record.is_up
 
 
-class Lab:
+class Lab(Stage):
     """A cluster under test (the lab's `config`; also a `RawListener`)."""
 
     def __init__(self, open_port: Callable[[Lab], Port], servers: int, *, seed: int, patience: float = 0.0) -> None:
@@ -118,15 +76,13 @@ class Lab:
         self._patience = patience
         self._numbers = count(1)
         self._questions: dict[int, Question] = {}
-        self._history: list[Entry] = []
-        self._leaders: dict[Term, int] = {}
-        self._tasks: list[tuple[float, int, Background]] = []
+        self._witness = Witness(self.servers)
         self._next_to_ask = 0
-        self._port = open_port(self)
+        super().__init__(open_port(self))
 
     def begin(self) -> None:
         """Wait until all servers have started."""
-        self._port.begin()
+        self.port.begin()
         self._require(lambda: all(record.is_up for record in self.servers), "not all servers have started")
 
     @property
@@ -142,69 +98,15 @@ class Lab:
     @property
     def network(self) -> Network:
         """The links between the servers."""
-        return self._port.network
-
-    @property
-    def port(self) -> Port:
-        """The world it runs in."""
-        return self._port
+        return self.port.network
 
     def failure(self, why: str) -> AssertionError:
         """What to raise when the scenario has failed."""
-        return AssertionError(f"{why} ({self._port.now:.3f} lab seconds after the start)")
+        return AssertionError(f"{why} ({self.port.now:.3f} lab seconds after the start)")
 
     def close(self) -> None:
         """End everything."""
-        self._port.close()
-
-    # --- time ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def now(self) -> float:
-        """Lab seconds since the start."""
-        return self._port.now
-
-    def sleep(self, seconds: float) -> None:
-        """Let lab seconds pass, and the tasks in the background go on."""
-        end = self._port.now + seconds
-        while self._tasks and self._tasks[0][0] <= end:
-            time, _, background = heappop(self._tasks)
-            self._port.pump(time)
-            self._step(background)
-        self._port.pump(end)
-
-    def until(self, condition: Callable[[], bool], seconds: float, pause: float = _ANSWER) -> bool:
-        """Wait until `condition` holds, at most for `seconds`; whether it does."""
-        deadline = self._port.now + seconds
-        while not condition():
-            if self._port.now > deadline:
-                return False
-            self.sleep(pause)
-        return True
-
-    def spawn(self, task: Task[Any]) -> Background:
-        """Let a task go on beside the scenario, whenever that lets time pass."""
-        background = Background(task)
-        self._step(background)
-        return background
-
-    def _step(self, background: Background) -> None:
-        try:
-            pause = next(background.task)
-        except StopIteration as end:
-            background.is_over, background.result = True, end.value
-        else:
-            heappush(self._tasks, (self._port.now + pause, next(self._numbers), background))
-
-    def run(self, task: Task[R]) -> R:
-        """Run a task and wait for its result."""
-        while True:
-            try:
-                pause = next(task)
-            except StopIteration as end:
-                result: R = end.value
-                return result
-            self.sleep(pause)
+        self.port.close()
 
     def random_bytes(self, size: int = 12) -> bytes:
         """A command that was never offered before."""
@@ -215,19 +117,19 @@ class Lab:
     def disconnect(self, *servers: int) -> None:
         """Cut all links of these servers, in both directions; they keep running."""
         for server in servers:
-            self._port.network.disconnect(self.servers[server % self.size].name)
+            self.port.network.disconnect(self.servers[server % self.size].name)
             self.servers[server % self.size].is_connected = False
 
     def connect(self, *servers: int) -> None:
         """Undo `disconnect`."""
         for server in servers:
-            self._port.network.connect(self.servers[server % self.size].name)
+            self.port.network.connect(self.servers[server % self.size].name)
             self.servers[server % self.size].is_connected = True
 
     def crash(self, *servers: int) -> None:
         """Disconnect servers and kill them; what they have persisted stays."""
         self.disconnect(*servers)
-        self._wait_for([self._port.kill(self.servers[server % self.size].name) for server in servers])
+        self._wait_for([self.port.kill(self.servers[server % self.size].name) for server in servers])
         for record in [self.servers[server % self.size] for server in servers]:
             self._require(partial(_is_down, record), f"{record.name} lives on")
 
@@ -235,17 +137,17 @@ class Lab:
         """Start servers from what they have persisted, killing them first if they run.  They are not connected."""
         self.crash(*[server for server in servers if self.servers[server % self.size].is_up])
         records = [self.servers[server % self.size] for server in servers]
-        self._wait_for([self._port.restart(record.name) for record in records])
+        self._wait_for([self.port.restart(record.name) for record in records])
         for record in records:
             self._require(partial(_is_there, record), f"{record.name} does not start")
 
     def set_unreliable(self) -> None:
         """Requests are up to 26 ms late, and a tenth of requests and results is lost."""
-        self.network.unreliable(longest_delay=0.026 * self._port.second)
+        self.network.unreliable(longest_delay=0.026 * self.port.second)
 
     def set_long_reordering(self) -> None:
         """Two of three results are held back for 0.2 to 2.2 s, so that those of different terms overtake each other."""
-        self.network.reorder_results(hold_back_delay=(0.2 * self._port.second, 2.2 * self._port.second))
+        self.network.reorder_results(hold_back_delay=(0.2 * self.port.second, 2.2 * self.port.second))
 
     def set_reliable(self) -> None:
         """No message is lost or late, unless it is cut."""
@@ -253,11 +155,11 @@ class Lab:
 
     def pause(self, server: int) -> None:
         """Let a process stand still (SIGSTOP)."""
-        self._port.pause(self.servers[server].name)
+        self.port.pause(self.servers[server].name)
 
     def resume(self, server: int) -> None:
         """Let it go on (SIGCONT)."""
-        self._port.resume(self.servers[server].name)
+        self.port.resume(self.servers[server].name)
 
     def _wait_for(self, deeds: list[Future[None]]) -> None:
         while not all(deed.done() for deed in deeds):
@@ -283,7 +185,7 @@ class Lab:
         question = Question(server)
         if self.servers[server].is_up:
             self._questions[number] = question
-            self._port.send(self.servers[server].name, message(number))
+            self.port.send(self.servers[server].name, message(number))
         else:
             question.is_over = True
         return question
@@ -324,10 +226,8 @@ class Lab:
 
     def attached(self, server_id: ServerId) -> None:
         """A new incarnation is there: it delivers everything anew."""
-        record = self.servers[self._by_name[server_id]]
-        record.is_up, record.term, record.last_index, record.applied = True, 0, 0, []
-        record.incarnation += 1
-        self._port.send(server_id, FollowLog(next(self._numbers)))
+        self.servers[self._by_name[server_id]].starts()
+        self.port.send(server_id, FollowLog(next(self._numbers)))
 
     def gone(self, server_id: ServerId) -> None:
         """It will say nothing any more.  What it delivered is remembered until it is started again, as in the lab."""
@@ -339,15 +239,15 @@ class Lab:
 
     def heard(self, server_id: ServerId, message: PeerMessage) -> None:
         """It said something."""
-        server = self._by_name[server_id]
+        server = self.servers[self._by_name[server_id]]
         match message:
             case Delivered():
-                self._check_delivery(self.servers[server], message)
+                self._witness.delivered(server, message)
             case Offered():
-                self._check_term(server, message.term, message.is_leader)
+                self._witness.in_term(server, message.term, leads=message.is_leader)
                 self._answered(message)
             case Status():
-                self._check_term(server, message.term, message.role == "leader")
+                self._witness.in_term(server, message.term, leads=message.role == "leader")
                 self._answered(message)
             case _:
                 pass
@@ -356,38 +256,15 @@ class Lab:
         question = self._questions.pop(message.batch_id)
         question.answer, question.is_over = message, True
 
-    def _check_term(self, server: int, term: Term, leads: bool) -> None:
-        record = self.servers[server]
-        if term < record.term:
-            raise Violation(f"{record.name} was in term {record.term} and is in term {term}")
-        record.term = term
-        if leads and self._leaders.setdefault(term, server) != server:
-            raise Violation(f"{record.name} and {self.servers[self._leaders[term]].name} both lead in term {term}")
-
-    def _check_delivery(self, record: ServerRecord, message: Delivered) -> None:
-        if message.first_index != record.last_index + 1:
-            raise Violation(f"{record.name} delivered {record.last_index} and then {message.first_index}")
-        for index, entry in enumerate(message.entries, message.first_index):
-            if index > len(self._history):
-                self._history.append(entry)
-            elif self._history[index - 1] != entry:
-                raise Violation(f"{record.name} delivered {entry} at {index}, others {self._history[index - 1]}")
-            record.last_index = index
-            if entry.kind is EntryKind.COMMAND:
-                record.applied.append(entry.command)
-
     # --- what scenarios look at ---------------------------------------------------------------------------------------
 
     def n_committed(self, position: int) -> tuple[int, bytes | None]:
         """How many servers have applied a command at `position`, and which."""
-        commands = {s.applied[position - 1] for s in self.servers if len(s.applied) >= position}
-        if len(commands) > 1:
-            raise Violation(f"at position {position} servers applied {commands}")
-        return sum(len(s.applied) >= position for s in self.servers), next(iter(commands), None)
+        return self._witness.n_committed(position)
 
     def delivered(self) -> list[bytes]:
         """All commands that anybody ever applied, in order."""
-        return [entry.command for entry in self._history if entry.kind is EntryKind.COMMAND]
+        return self._witness.commands()
 
     def check_one_leader(self) -> int:
         """Wait until a connected server leads; the one with the highest term."""
@@ -444,7 +321,7 @@ class Lab:
             if self._next_to_ask in self.connected():
                 question = self.offer(self._next_to_ask, command)
                 while not question.is_over:
-                    yield _ANSWER
+                    yield MOMENT
                 if question.position:
                     return question.position
         return 0
@@ -465,11 +342,11 @@ class Lab:
 
     def rpc_count(self) -> int:
         """Requests that servers have sent each other so far: AppendEntries, RequestVote, pre-votes; not results."""
-        return self._port.network.counts().requests
+        return self.port.network.counts().requests
 
     def bytes_total(self) -> int:
         """Bytes of all requests, and of the results that arrived."""
-        return self._port.network.counts().bytes
+        return self.port.network.counts().bytes
 
     # --- part D: snapshots --------------------------------------------------------------------------------------------
 
@@ -479,4 +356,4 @@ class Lab:
 
     def snapshots_installed(self) -> int:
         """InstallSnapshot requests that servers have sent each other so far."""
-        return self._port.network.counts().by_type.get("InstallSnapshot", 0)
+        return self.port.network.counts().by_type.get("InstallSnapshot", 0)

@@ -154,7 +154,7 @@ def test_rejoin(lab: Lab) -> None:
     assert not set(doomed) & set(lab.delivered())
 
 
-@scenario(servers=5, seeds=5)
+@scenario(servers=5, seeds=5, ordinary=("sim", "threads"))
 def test_backup(lab: Lab) -> None:
     """Leaders come back to followers with fifty wrong entries, twice over: backing up by one entry at a time would not
     end within the time limit (paper 5.3, end)."""

@@ -49,7 +49,7 @@ def test_re_election(lab: Lab) -> None:
     lab.check_one_leader()
 
 
-@scenario(servers=7, seeds=10)
+@scenario(servers=7, ordinary=("sim", "threads"))
 def test_many_elections(lab: Lab) -> None:
     """Nine times, three of seven servers, at random, are cut off: the other four keep or elect a leader."""
     lab.check_one_leader()

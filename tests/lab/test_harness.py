@@ -9,9 +9,11 @@ import pytest
 from actors.protocol import Delivered, Offered
 from raft_core import Entry, EntryKind
 from tests.lab import campaign
-from tests.lab.harness import Lab, Task, Violation
+from tests.lab.harness import Lab
 from tests.lab.ports import SimPort
+from tests.lab.stage import Task
 from tests.lab.variants import VARIANTS, Plan, Variant, open_lab, plan_of
+from tests.lab.witness import Violation
 
 THREE = Plan(servers=3)
 SIM = Variant("actors", "sim")

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
+from msgspec.structs import replace
+
 from actors.interpreter import Recorder
 from actors.runtimes import RUNTIMES
 from actors.spec import RuntimeName
@@ -31,12 +33,13 @@ REAL_SECOND = 0.5
 """Seconds of real time that make a lab second."""
 REAL_PATIENCE = 20.0
 """Seconds of real time that what must happen gets at least: machines may be slow, that is no violation."""
-TIMES: dict[Engine, Settings] = {
-    "sim": Settings(election_timeout=300, heartbeat_interval=100),
-    "threads": Settings(election_timeout=250, heartbeat_interval=50),
-    "processes": Settings(election_timeout=250, heartbeat_interval=50),
-}
+REAL_SETTINGS = Settings(election_timeout=250, heartbeat_interval=50)
+SIM_SETTINGS = Settings(election_timeout=300, heartbeat_interval=100)
 """At most ten heartbeats a lab second, as the lab asks for."""
+ONE_BY_ONE = replace(SIM_SETTINGS, max_entries_per_message=1)
+"""With entries travelling alone.  A new leader's first message brings entries of older terms and its own no-op
+together, so what figure 8 is about hardly ever happens: an old entry on a majority of disks and no newer one there.  So
+in the simulation every other seed forbids that."""
 
 
 class Variant(NamedTuple):
@@ -60,9 +63,11 @@ class Plan(NamedTuple):
     servers: int
     unreliable: bool = False
     """Over the lab's unreliable network."""
-    seeds: int = 20
+    seeds: int = 10
     """Seeds that an ordinary test run tries in the simulation."""
     engines: tuple[Engine, ...] = ENGINES
+    ordinary: tuple[Engine, ...] = ENGINES
+    """Of these, where an ordinary test run plays it.  A campaign plays everything everywhere."""
     with_snapshots: bool = False
     """Servers take snapshots."""
 
@@ -78,14 +83,15 @@ def scenario(
     servers: int,
     *,
     unreliable: bool = False,
-    seeds: int = 20,
+    seeds: int = 10,
     engines: tuple[Engine, ...] = ENGINES,
+    ordinary: tuple[Engine, ...] = ENGINES,
     with_snapshots: bool = False,
 ) -> Callable[[F], F]:
     """Note the `Plan` of a scenario."""
 
     def note(function: F) -> F:
-        setattr(function, _PLAN, Plan(servers, unreliable, seeds, engines, with_snapshots))
+        setattr(function, _PLAN, Plan(servers, unreliable, seeds, engines, ordinary, with_snapshots))
         return function
 
     return note
@@ -97,6 +103,13 @@ def plan_of(function: object) -> Plan | None:
     return plan if isinstance(plan, Plan) else None
 
 
+def settings_of(variant: Variant, seed: int) -> Settings:
+    """How the servers of one run are set."""
+    if variant.is_real:
+        return REAL_SETTINGS
+    return ONE_BY_ONE if seed % 2 else SIM_SETTINGS
+
+
 @contextmanager
 def open_lab(
     plan: Plan, variant: Variant, seed: int, recorder_of: Callable[[ServerId], Recorder | None] = lambda name: None
@@ -104,7 +117,7 @@ def open_lab(
     """A running cluster as the plan wants it (the lab's `make_config`).  It must be done with within the time limit.
 
     `recorder_of`: who records what happens to a server, in a simulation."""
-    settings = TIMES[variant.engine]
+    settings = settings_of(variant, seed)
     if variant.is_real:
         lab = Lab(
             lambda listener: RealPort(
