@@ -77,7 +77,7 @@ def test_people_get_a_sentence_for_each_step_and_talk_goes_to_stderr(tmp_path: P
     result = in_threads(tmp_path / "data", "--clients", "2")
     assert result.exit_code == 0, result.output
     wanted = [
-        r"starting 3 peers \(actors, threads of this process, .*\) \.\.\. ready in \d+\.\d s, leader n[123] \(term ",
+        r"starting 3 peers \(actors, threads of .*\) \.\.\. ready in \d+\.\d s, leader n[123] \(term \d+\)",
         r"incr x 100 from 2 clients  [\d,]+ commits/s  p50 \d+\.\d ms  p99 \d+\.\d ms",
         r"kill n[123] \(the leader\) \.\.\. n[123] took over in \d+\.\d\d s \(term \d+\); \d+ calls waited, 0 failed",
         r"restart n[123] \.\.\. \d+ entries on its disk, caught up \d+ in \d+\.\d\d s",
