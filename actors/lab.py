@@ -147,6 +147,7 @@ class Raft:
         number = self._network.number()
         answer = self._questions[number] = Future()
         if self._is_gone:  # asked after `gone` was heard; who asks before is answered there
+            self._questions.pop(number, None)
             return None
         self._network.say(self._server_id, message(number))
         return answer.result()
@@ -167,8 +168,10 @@ class Raft:
         """Its peer will say nothing any more."""
         self._is_gone = True
         self._deliveries.put(None)
-        while self._questions:
-            self._questions.popitem()[1].set_result(None)
+        for number in list(self._questions):
+            answer = self._questions.pop(number, None)
+            if answer is not None:
+                answer.set_result(None)
 
     # --- in its own ---------------------------------------------------------------------------------------------------
 

@@ -98,6 +98,22 @@ def test_a_killed_server_answers_at_once_and_leads_nobody(group: Group) -> None:
     assert group.leader(leader) != leader
 
 
+def test_whoever_asks_while_a_server_is_killed_is_answered(group: Group) -> None:
+    raft = group.rafts[group.leader()]
+    answers: SimpleQueue[tuple[int, bool]] = SimpleQueue()
+
+    def ask_until_it_leads_no_more() -> None:
+        while (answer := raft.get_state())[1]:
+            pass
+        answers.put(answer)
+
+    askers = [threading.Thread(target=ask_until_it_leads_no_more, daemon=True) for _ in range(8)]
+    for asker in askers:
+        asker.start()
+    raft.kill()
+    assert [answers.get(timeout=PATIENCE)[1] for _ in askers] == [False] * len(askers)
+
+
 def test_all_threads_of_a_killed_server_end(group: Group) -> None:
     group.leader()
     before = threading.active_count()
