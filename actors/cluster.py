@@ -22,7 +22,7 @@ from actors.network import Network
 from actors.protocol import Digest, Status
 from actors.replicated import machine_reference
 from actors.runtimes import RUNTIMES
-from actors.spec import PeerConfig, PeerSpec, RuntimeName
+from actors.spec import PeerConfig, PeerSpec, RuntimeName, StorageKind
 from actors.storage.record import note_started, open_record
 from actors.supervisor import PeerState, Supervisor
 from raft_core import ServerId, Settings
@@ -257,7 +257,7 @@ def start_cluster(
         ) as bound:
             yield bound
         return
-    with _directory(data, storage, engine) as (directory, synchronous):
+    with _directory(data, storage, engine) as (directory, kind):
         takes_code = data is None if allow_code is None else allow_code
         if engine == "processes":
             machine_reference(machine)  # before anything is made: the other processes must be able to import it
@@ -266,7 +266,7 @@ def start_cluster(
             nodes,
             settings,
             directory,
-            synchronous,
+            kind,
             seed,
             takes_code,
             check_determinism,
@@ -314,21 +314,20 @@ def run_peers(
 
 
 @contextmanager
-def _directory(
-    data: str | Path | None, storage: str | None, engine: str
-) -> Iterator[tuple[Path | None, Literal["full", "off"]]]:
-    """Where the logs go, and whether they must survive power loss.
+def _directory(data: str | Path | None, storage: str | None, engine: str) -> Iterator[tuple[Path | None, StorageKind]]:
+    """Where the logs go, and what keeps them there.
 
     Memory of a process dies with it, so for processes "memory" means a directory of their own that is removed with the
-    cluster and never waits for the disk: a killed peer still finds what it promised (thesis 3.8)."""
+    cluster and never waits for the disk: a killed peer still finds what it promised (thesis 3.8).  What shall be kept
+    is sqlite, waited for or not."""
     if data is not None:
-        yield Path(data), "off" if storage == "memory" else "full"
+        yield Path(data), "unsynced sqlite" if storage == "memory" else "sqlite"
     elif engine == "threads" and storage != "sqlite":
-        yield None, "off"
+        yield None, "journal"
     else:
         directory = Path(tempfile.mkdtemp(prefix="actorum-"))
         try:
-            yield directory, "full" if storage == "sqlite" else "off"
+            yield directory, "sqlite" if storage == "sqlite" else "journal"
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -338,7 +337,7 @@ def peer_specs(
     nodes: int,
     settings: Settings,
     directory: Path | None,
-    synchronous: Literal["full", "off"],
+    storage: StorageKind,
     seed: int | None = None,
     allow_code: bool = False,
     check_determinism: bool = False,
@@ -359,7 +358,7 @@ def peer_specs(
             cluster_id=cluster_id,
             machine=f"{machine.__module__}:{machine.__qualname__}",
             directory=None if directory is None else str(directory / name),
-            synchronous=synchronous,
+            storage=storage,
             allow_code=allow_code,
             check_determinism=check_determinism,
             runtime=runtime,

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
+from typing import assert_never
 
 from msgspec import msgpack
 
@@ -23,6 +24,7 @@ from actors.notes import Orphaned
 from actors.replicated import Replicated, load_machine
 from actors.runtimes import start_of
 from actors.spec import PeerParts, PeerSpec, RunningPeer
+from actors.storage.journal import JournalStorage
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.record import refuse_lost_log
@@ -39,11 +41,18 @@ def open_storage(spec: PeerSpec) -> Storage:
     """The storage that `spec` asks for."""
     if spec.directory is None:
         return MemoryStorage()
-    database = Path(spec.directory) / "raft.sqlite3"
-    refuse_lost_log(database)
-    return SqliteStorage(
-        database, cluster_id=spec.cluster_id, server_id=spec.config.server_id, synchronous=spec.synchronous
-    )
+    path = Path(spec.directory) / ("raft.journal" if spec.storage == "journal" else "raft.sqlite3")
+    refuse_lost_log(path)
+    cluster_id, server_id = spec.cluster_id, spec.config.server_id
+    match spec.storage:
+        case "journal":
+            return JournalStorage(path, cluster_id=cluster_id, server_id=server_id)
+        case "sqlite":
+            return SqliteStorage(path, cluster_id=cluster_id, server_id=server_id)
+        case "unsynced sqlite":
+            return SqliteStorage(path, cluster_id=cluster_id, server_id=server_id, synchronous="off")
+        case _:
+            assert_never(spec.storage)
 
 
 def start_peer(

@@ -19,6 +19,11 @@ RuntimeName: TypeAlias = Literal["actors", "locks"]
 """Who takes turns: one mailbox for each peer, or threads around one lock for each peer."""
 
 
+StorageKind: TypeAlias = Literal["sqlite", "unsynced sqlite", "journal"]
+"""What keeps a peer's log in its directory: a database that survives loss of power; the same that survives only the
+death of the process; a journal that survives as much and is thrown away with the program (see `storage.journal`)."""
+
+
 class PeerConfig(Struct, frozen=True, kw_only=True):
     """What makes a peer, apart from its storage and its machine."""
 
@@ -38,8 +43,8 @@ class PeerSpec(Struct, frozen=True, kw_only=True):
     """Where the machine's class can be imported: "module:Class"."""
     directory: str | None
     """Where the log is kept; None: in memory (threads only)."""
-    synchronous: Literal["full", "off"] = "full"
-    """Survive power loss, or only the death of the process."""
+    storage: StorageKind = "sqlite"
+    """What keeps it there."""
     allow_code: bool = False
     check_determinism: bool = False
     runtime: RuntimeName = "actors"

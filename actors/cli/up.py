@@ -56,7 +56,7 @@ def up(machine: str, nodes: int, name: str | None, memory: bool, chaos: bool, ru
     began = monotonic()
     kind = find_machine(machine)
     refuse_if_served(data)
-    specs = peer_specs(kind, nodes, Settings(), data, "off" if memory else "full", runtime=runtime)
+    specs = peer_specs(kind, nodes, Settings(), data, "unsynced sqlite" if memory else "sqlite", runtime=runtime)
     network = Network(spec.config.server_id for spec in specs) if chaos else None
     with run_peers(specs, ProcessHost(), timeout=10.0, data=data, network=network) as cluster:
         assert isinstance(cluster.supervisor, Supervisor)

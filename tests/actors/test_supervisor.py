@@ -49,7 +49,7 @@ def specs(directory: Path | None = None, names: tuple[ServerId, ...] = NAMES) ->
             cluster_id="supervised",
             machine=machine_reference(Counter),
             directory=None if directory is None else str(directory / name),
-            synchronous="off",
+            storage="unsynced sqlite",
             runtime=runtime(),
         )
         for name in names

@@ -9,7 +9,7 @@ from time import monotonic, sleep
 from actors.cluster import Cluster
 from actors.protocol import Status
 from actors.replicated import Replicated, machine_reference
-from actors.spec import PeerConfig, PeerSpec
+from actors.spec import PeerConfig, PeerSpec, StorageKind
 from raft_core import ServerId, Settings
 from tests.runtimes import runtime
 
@@ -26,7 +26,12 @@ def eventually(condition: Callable[[], bool], what: str, patience: float = PATIE
 
 
 def peer_specs(
-    machine: type[Replicated], directory: Path | None, *, nodes: int = 3, settings: Settings | None = None
+    machine: type[Replicated],
+    directory: Path | None,
+    *,
+    nodes: int = 3,
+    settings: Settings | None = None,
+    storage: StorageKind = "unsynced sqlite",
 ) -> list[PeerSpec]:
     """Specifications of the peers n1, n2, ...; their files survive the death of a process, not of the machine."""
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
@@ -36,7 +41,7 @@ def peer_specs(
             cluster_id=machine.__name__,
             machine=machine_reference(machine),
             directory=None if directory is None else str(directory / name),
-            synchronous="off",
+            storage=storage,
             runtime=runtime(),
         )
         for name in names

@@ -26,6 +26,7 @@ from actors.hosts import Hosted, ProcessHost
 from actors.machines.counter import Counter
 from actors.process import peer_main
 from actors.spec import PeerSpec
+from actors.storage.journal import JournalStorage
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.sqlite import SqliteStorage
@@ -45,11 +46,16 @@ def in_memory() -> Open:
     return lambda name: disks[name]
 
 
-def in_files(directory: Path) -> Open:
-    def opened(name: ServerId) -> Storage:
-        return SqliteStorage(directory / f"{name}.sqlite3", cluster_id="little", server_id=name, synchronous="off")
+def in_files(directory: Path, opened: Callable[[Path, ServerId], Storage]) -> Open:
+    return lambda name: opened(directory / name, name)
 
-    return opened
+
+def in_database(path: Path, name: ServerId) -> Storage:
+    return SqliteStorage(path, cluster_id="little", server_id=name, synchronous="off")
+
+
+def in_journal(path: Path, name: ServerId) -> Storage:
+    return JournalStorage(path, cluster_id="little", server_id=name)
 
 
 def played(storage: Open, *, asynchronous: bool, kill_at: Collection[int] = ()) -> LittleCluster:
@@ -111,10 +117,13 @@ def test_a_second_kill_while_the_first_is_being_mended_loses_nothing(asynchronou
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["synchronous disk", "asynchronous disk"])
-def test_sqlite_brings_back_what_was_promised_after_a_kill_at_any_point(asynchronous: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", [in_database, in_journal])
+def test_a_file_brings_back_what_was_promised_after_a_kill_at_any_point(
+    opened: Callable[[Path, ServerId], Storage], asynchronous: bool, tmp_path: Path
+) -> None:
     for point in range(7, points_of(asynchronous=asynchronous), 71):
         directory = tmp_path / str(point)
-        cluster = played(in_files(directory), asynchronous=asynchronous, kill_at=[point])
+        cluster = played(in_files(directory, opened), asynchronous=asynchronous, kill_at=[point])
         assert cluster.kills == 1, point
 
 

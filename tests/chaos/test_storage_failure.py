@@ -21,9 +21,10 @@ from actors.hosts import Host, Hosted, ProcessHost, ThreadHost
 from actors.machines.counter import Counter
 from actors.machines.counters import Counters
 from actors.process import peer_main
-from actors.spec import PeerSpec
+from actors.spec import PeerSpec, StorageKind
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import CorruptStorage, Storage, StorageError, Stored, WrongCluster
+from actors.storage.record import open_record
 from actors.supervisor import PeerState
 from raft_core import PersistEffect, ServerId
 from tests.chaos.machines import Journal
@@ -117,10 +118,13 @@ class CrampedHost(ProcessHost):
         return self.cramped.launch(spec) if spec.config.server_id == "n3" else super().launch(spec)
 
 
-def test_a_peer_whose_disk_is_full_is_back_when_there_is_room_and_the_others_serve_meanwhile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", ["unsynced sqlite", "journal"])
+def test_a_peer_whose_disk_is_full_is_back_when_there_is_room_and_the_others_serve_meanwhile(
+    storage: StorageKind, tmp_path: Path
+) -> None:
     sign = tmp_path / "full"
     sign.touch()
-    specs = peer_specs(Journal, tmp_path)
+    specs = peer_specs(Journal, tmp_path, storage=storage)
     with run_peers(specs, CrampedHost(sign), timeout=PATIENCE, data=tmp_path) as cluster:
         journal = Journal._bound(ClusterHandle(cluster.client, cluster))
         lines = 0
@@ -190,6 +194,23 @@ def test_a_disk_damaged_while_its_peer_runs_is_found_when_the_peer_is_started_ag
         eventually(lambda: cluster.supervisor.members()[victim][0] is PeerState.FAILED, "the verdict on its disk")
         assert isinstance(cluster.supervisor.last_errors()[victim], CorruptStorage)
         assert counter.incr() == 2
+
+
+def test_a_journal_that_is_gone_or_damaged_keeps_its_peer_down_and_the_others_serve(tmp_path: Path) -> None:
+    specs = peer_specs(Counter, tmp_path, storage="journal")
+    open_record(tmp_path, "counter", ("n1", "n2", "n3"), "")  # of a cluster that was started once
+    with run_peers(specs, ProcessHost(), timeout=PATIENCE, data=tmp_path) as cluster:
+        counter = Counter._bound(ClusterHandle(cluster.client, cluster))
+        assert [counter.incr() for _ in range(20)] == list(range(1, 21))
+        victim = cluster.kill_leader()
+        journal = tmp_path / victim / "raft.journal"
+        damage(journal)
+        with pytest.raises(CorruptStorage, match="damaged"):
+            cluster.restart(victim)
+        journal.unlink()
+        with pytest.raises(CorruptStorage, match="is gone"):
+            cluster.restart(victim)
+        assert [counter.incr() for _ in range(20)] == list(range(21, 41))
 
 
 def test_a_cluster_does_not_start_on_a_damaged_disk_and_says_which(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ ENDS = [(one, other) for one in NAMES for other in NAMES if one != other]
 @contextmanager
 def served(data: Path, network: Network | None) -> Iterator[Cluster]:
     """A cluster of threads with the service of `actorum up`."""
-    specs = peer_specs(Counter, len(NAMES), Settings(), data, "off")
+    specs = peer_specs(Counter, len(NAMES), Settings(), data, "unsynced sqlite")
     with run_peers(specs, ThreadHost(Counter), timeout=PATIENCE, data=data, network=network) as cluster:
         assert isinstance(cluster.supervisor, Supervisor)
         service = Service(cluster, cluster.supervisor, data, name="demo", machine="counter@1")

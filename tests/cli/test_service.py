@@ -258,7 +258,7 @@ def test_peers_forget_clients_that_are_gone(running: Path) -> None:
 
 
 def test_the_service_forgets_a_client_whose_connection_has_ended(tmp_path: Path) -> None:
-    specs = peer_specs(Counter, 1, Settings(), tmp_path, "off")
+    specs = peer_specs(Counter, 1, Settings(), tmp_path, "unsynced sqlite")
     with run_peers(specs, ThreadHost(Counter), timeout=PATIENCE, data=tmp_path) as cluster:
         supervisor = cluster.supervisor
         assert isinstance(supervisor, Supervisor)

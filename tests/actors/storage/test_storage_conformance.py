@@ -5,11 +5,13 @@ from __future__ import annotations
 import resource
 import shutil
 import tempfile
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from actors.storage.conformance import MEBIBYTE, FailureConformance, StorageConformance
+from actors.storage.journal import JournalStorage
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.sqlite import SqliteStorage
@@ -24,8 +26,7 @@ class TestMemoryStorage(StorageConformance):
         return storage
 
 
-class _SqliteSuite(StorageConformance, FailureConformance):
-    synchronous: Literal["full", "off"]
+class _FileSuite(StorageConformance, FailureConformance):
     root: Path
 
     @classmethod
@@ -40,12 +41,13 @@ class _SqliteSuite(StorageConformance, FailureConformance):
         return self.open(Path(tempfile.mkdtemp(dir=self.root)))
 
     def reopen(self, storage: Storage) -> Storage:
-        assert isinstance(storage, SqliteStorage)
+        assert isinstance(storage, SqliteStorage | JournalStorage)
         storage.close()
         return self.open(storage.path.parent)
 
+    @abstractmethod
     def open(self, directory: Path) -> Storage:
-        return SqliteStorage(directory / "log.db", cluster_id="c", server_id="n1", synchronous=self.synchronous)
+        """The storage in `directory`."""
 
     def fail_soon(self, storage: Storage) -> Callable[[], None]:
         """The kernel refuses to let any file of this process grow beyond half a mebibyte (EFBIG)."""
@@ -54,9 +56,21 @@ class _SqliteSuite(StorageConformance, FailureConformance):
         return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+class _SqliteSuite(_FileSuite):
+    synchronous: Literal["full", "off"]
+
+    def open(self, directory: Path) -> Storage:
+        return SqliteStorage(directory / "log.db", cluster_id="c", server_id="n1", synchronous=self.synchronous)
+
+
 class TestSqliteStorageThatSurvivesLossOfPower(_SqliteSuite):
     synchronous = "full"
 
 
 class TestSqliteStorageThatSurvivesTheProcess(_SqliteSuite):
     synchronous = "off"
+
+
+class TestJournalStorage(_FileSuite):
+    def open(self, directory: Path) -> Storage:
+        return JournalStorage(directory / "log", cluster_id="c", server_id="n1")

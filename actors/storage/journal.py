@@ -1,0 +1,191 @@
+"""Storage in one append-only file that outlives the process, and no more: what "memory" means for peers in processes.
+
+A process that is killed loses its memory but not what it gave to the kernel.  So the cheapest thing that lets a peer
+keep its promises after SIGKILL (thesis 3.8) is one `write(2)` for each write of the port: no transaction, no index, no
+wait for a disk.  A loss of power loses any part of it, so this is NOT for data that shall be kept: `data=` is `sqlite`.
+
+An own format is a burden where data is kept: versions, tools, recovery from every kind of half-done sector.  Here it is
+defensible, because the file lives as long as the program that made it.  No other version ever reads it, the kernel that
+took the bytes is the one that gives them back, and there is one way in which a record can be incomplete.
+
+Rules of the file
+-----------------
+1. A record is a head (length and CRC-32 of the payload, and a CRC-32 of these two) and a payload: the changes of one
+   write, as msgspec encodes them.  Replacing the end of the log is a record like any other; nothing is written twice.
+2. The first record says whose journal it is; the file has its name only once that record is in it.
+3. A record that goes beyond the end of the file is one that a killed process did not finish and nobody was told of:
+   `load` cuts it off.  `write(2)` appends from the front, so a record that is all there and fails its CRC was once
+   whole: that is damage, at the end of the file as anywhere else.  The head has a CRC of its own because a damaged
+   length would look like such an end.  (A file cut short by someone else cannot be told from a killed process.)
+4. A record that was not taken whole, for want of space, ends the storage: nothing is ever written behind a part of one.
+
+Alternatives rejected: sqlite with synchronous=OFF (two to three times the time of a write, on the path of every commit,
+once at the leader and once at a follower); memory shared between processes (its size must be known beforehand); keeping
+the log in the supervisor (its death would be that of all peers' memory, and it would take part in every commit).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from msgspec import DecodeError, msgpack
+
+from actors.storage import damage
+from actors.storage.files import FileLock, make_directory
+from actors.storage.port import LogGap, StorageError, Stored, last_index_after
+from raft_core.effects import AppendToLog, PersistEffect
+from raft_core.types import Entry, LogIndex, ServerId
+
+_HEAD = struct.Struct("<II")
+_CHECK = struct.Struct("<I")
+_HEAD_SIZE = _HEAD.size + _CHECK.size
+
+_encode = msgpack.Encoder().encode
+_decode_changes = msgpack.Decoder(tuple[PersistEffect, ...]).decode
+_decode_owner = msgpack.Decoder(tuple[str, ServerId]).decode
+
+
+class JournalStorage:
+    """A `Storage` in the file `path`, which is created, with its directories, if it does not exist.
+
+    `cluster_id` and `server_id` are written into a new file and must agree with those in an existing one.
+    Raises `StorageInUse`, `WrongCluster`, `CorruptStorage`, and `StorageError` if the operating system refuses.
+    """
+
+    blocking: bool = False
+
+    def __init__(self, path: str | os.PathLike[str], *, cluster_id: str, server_id: ServerId) -> None:
+        self.path: Path = Path(path).absolute()
+        self._descriptor = -1
+        self._failure: StorageError | None = None
+        self._lock: FileLock | None = None
+        self._last_index: LogIndex | None = None
+        """Index of the last entry; None until the file has been read."""
+        try:
+            self._open((cluster_id, server_id))
+        except BaseException as cause:
+            self.close()
+            if not isinstance(cause, OSError):
+                raise
+            raise damage.translated(self.path, cause) from cause
+
+    def load(self) -> Stored:
+        """Read and check everything; cut off what a killed process did not finish."""
+        self._check_usable()
+        try:
+            stored = self._replay()
+        except (StorageError, OSError) as cause:
+            raise self._fail(cause) from cause
+        self._last_index = len(stored.entries)
+        return stored
+
+    def write(self, changes: Sequence[PersistEffect]) -> None:
+        """Append `changes` as one record; it is the kernel's when this returns."""
+        self._check_usable()
+        if self._last_index is None:
+            self.load()  # it also cuts off the part of a record that this one must not follow
+        last_index = last_index_after(self._last_index or 0, changes)
+        try:
+            record = _record(_encode(changes))
+            if os.write(self._descriptor, record) < len(record):
+                raise OSError(errno.ENOSPC, "a part of a record was not taken")
+            self._last_index = last_index
+        except Exception as cause:
+            raise self._fail(cause) from cause
+        except BaseException:
+            # Interrupted: the record may be there or not, and what we believe of it may be wrong.
+            self._fail(InterruptedError("a write was interrupted"))
+            raise
+
+    def close(self) -> None:
+        """Close the file, then release the lock."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _open(self, owner: tuple[str, ServerId]) -> None:
+        make_directory(self.path.parent)
+        self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+        if not self.path.exists():
+            unfinished = self.path.with_name(self.path.name + ".new")
+            unfinished.write_bytes(_record(_encode(owner)))
+            unfinished.rename(self.path)
+        with self.path.open("rb") as file:
+            self._check_owner(file, owner)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def _check_owner(self, file: BinaryIO, wanted: tuple[str, ServerId]) -> None:
+        try:
+            found = _decode_owner(next(self._payloads(file), b""))
+        except DecodeError as cause:
+            raise damage.corrupt(self.path, f"it does not say whose data it is ({cause})") from cause
+        if found != wanted:
+            raise damage.wrong_cluster(self.path, found, wanted)
+
+    # Reading
+
+    def _replay(self) -> Stored:
+        current_term, voted_for = 0, None
+        entries: list[Entry] = []
+        with self.path.open("rb") as file:
+            payloads = self._payloads(file)
+            next(payloads, None)
+            whole = file.tell()
+            for payload in payloads:
+                for change in self._decoded(payload, whole, len(entries)):
+                    if isinstance(change, AppendToLog):
+                        entries[change.prev_log_index :] = change.entries
+                    else:
+                        current_term, voted_for = change.current_term, change.voted_for
+                whole = file.tell()
+        os.truncate(self.path, whole)
+        return Stored(current_term, voted_for, tuple(entries))
+
+    def _payloads(self, file: BinaryIO) -> Iterator[bytes]:
+        """The payloads of all whole records; what a killed process left at the end is not one."""
+        size = os.fstat(file.fileno()).st_size
+        while (start := file.tell()) + _HEAD_SIZE <= size:
+            head = file.read(_HEAD.size)
+            if file.read(_CHECK.size) != _CHECK.pack(zlib.crc32(head)):
+                raise damage.corrupt(self.path, f"the head of the record at byte {start} fails its checksum")
+            length, checksum = _HEAD.unpack(head)
+            if file.tell() + length > size:
+                return
+            payload = file.read(length)
+            if zlib.crc32(payload) != checksum:
+                raise damage.corrupt(self.path, f"the record at byte {start} fails its checksum")
+            yield payload
+
+    def _decoded(self, payload: bytes, start: int, last_index: LogIndex) -> tuple[PersistEffect, ...]:
+        try:
+            changes = _decode_changes(payload)
+            last_index_after(last_index, changes)
+        except (DecodeError, LogGap) as cause:
+            raise damage.corrupt(self.path, f"the record at byte {start} makes no sense: {cause}") from cause
+        return changes
+
+    # Failing
+
+    def _check_usable(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._descriptor < 0:
+            raise damage.closed(self.path)
+
+    def _fail(self, cause: Exception) -> StorageError:
+        self._failure = damage.translated(self.path, cause)
+        return self._failure
+
+
+def _record(payload: bytes) -> bytes:
+    head = _HEAD.pack(len(payload), zlib.crc32(payload))
+    return head + _CHECK.pack(zlib.crc32(head)) + payload
