@@ -156,6 +156,8 @@ class Client:
 
     def attend(self, call: Call[Any]) -> None:
         """Nobody waits for `call`: let the background thread read until everything is answered."""
+        if self._attends:  # and `call` is in the session already, so it goes on
+            return
         with self._changed:
             self._attends = True
             if self._attendant is None and not self._is_closed:
@@ -171,6 +173,7 @@ class Client:
                     self._sleep(None)
                 if self._is_closed:
                     return
+                self._send()
                 self._step_in()
             try:
                 self._read(_IDLE)

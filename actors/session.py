@@ -6,7 +6,8 @@ out.  The rules of the file:
 * Commands are numbered once and keep their number however often they are sent, so the cluster can tell a retry from a
   new command: exactly once, across leader changes.
 * A lost answer is *unknown*, never failed: the command is offered again, to whoever leads now.
-* While answers are under way, new commands gather into the next batch; with nothing under way they go at once.
+* While answers are under way, new commands gather into the next batch.  With nothing under way they go at once, unless
+  many were answered just now: then as many are likely to follow, and they go together, or when the client waits.
 * Nobody is flooded: who refuses is asked again after a pause; the silent are asked how they are, then asked again.
 
 All times are seconds of one monotonic clock that the caller reads.
@@ -46,8 +47,10 @@ from raft_core import ServerId
 MAX_BATCH = 1024
 """Commands in one batch at most."""
 MAX_BATCH_BYTES = 1 << 20
-GATHER = 64
-"""This many gathered commands go even while answers are under way."""
+GATHER = 32
+"""This many gathered commands go even while answers are under way, provided they are a `SHARE` of all that wait: so two
+to four batches are under way, and their number does not grow with that of the commands."""
+SHARE = 4
 REFUSED_PAUSE = 0.02
 """Seconds before somebody is asked again after a refusal that named no leader."""
 SILENCE = 0.5
@@ -125,6 +128,7 @@ class Session:
         self._pause_until = 0.0
         self._asked_around_at = 0.0
         self._turn = 0
+        self._likely = 0  # commands that the last answer invites
 
     # --- what the user asks -------------------------------------------------------------------------------------------
 
@@ -202,8 +206,11 @@ class Session:
 
     @property
     def is_due(self) -> bool:
-        """Should `outgoing` be asked now, rather than after the next answer?"""
-        return not self._batches or len(self._unsent) >= GATHER or bool(self._queries or self._unsent_inspections)
+        """Should `outgoing` be asked now, rather than when somebody waits for an answer?"""
+        if self._queries or self._unsent_inspections:
+            return True
+        enough = min(max(GATHER, len(self._commands) // SHARE), MAX_BATCH) if self._batches else self._likely
+        return len(self._unsent) >= enough
 
     @property
     def has_unsent(self) -> bool:
@@ -286,6 +293,7 @@ class Session:
                     answers.extend(self._expired(reply))
         if batch.answered >= len(batch.sequences):
             del self._batches[message.batch_id]
+        self._likely = min(len(answers), GATHER)
         return answers
 
     def _expired(self, reply: bytes) -> list[Answer]:
@@ -327,6 +335,7 @@ class Session:
         """What these batches asked has to be asked again; the order of commands is kept.  Unless they were `refused`,
         their outcome is unknown from now on until an answer comes."""
         again: list[int] = []
+        self._likely = 0
         for batch_id in batch_ids:
             batch = self._batches.pop(batch_id)
             again.extend(self._unanswered(batch, refused))

@@ -146,6 +146,13 @@ def test_a_callback_is_told_once_though_nobody_waits(counter: Counter) -> None:
     assert len(set(told)) == 100
 
 
+def test_fewer_commands_than_were_answered_just_now_go_though_nobody_waits(counter: Counter) -> None:
+    for call in [counter.incr.submit() for _ in range(40)]:
+        call.result()
+    fewer = [counter.incr.submit() for _ in range(3)]
+    eventually(lambda: all(call.done() for call in fewer), "their answers")
+
+
 def test_a_callback_may_submit_again(counter: Counter) -> None:
     before, finished = counter.get(), threading.Event()
     left = 200

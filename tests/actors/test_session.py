@@ -22,7 +22,7 @@ from actors.protocol import (
     SubmitQuery,
 )
 from actors.replies import RefusalKind, encode_refusal, encode_result
-from actors.session import GATHER, MAX_BATCH, MAX_BATCH_BYTES, REFUSED_PAUSE, RESEND, SILENCE
+from actors.session import GATHER, MAX_BATCH, MAX_BATCH_BYTES, REFUSED_PAUSE, RESEND, SHARE, SILENCE
 from tests.actors.talk import NAMES, SESSION, Talk, new_call, replies, status
 
 # --- when what is sent ------------------------------------------------------------------------------------------------
@@ -43,6 +43,52 @@ def test_while_an_answer_is_under_way_commands_gather() -> None:
     assert not talk.session.is_due
     talk.submit()
     assert talk.session.is_due, "enough gathered to be worth a batch of its own"
+
+
+def test_the_more_commands_are_under_way_the_more_gather() -> None:
+    talk = Talk()
+    under_way = 9 * GATHER
+    talk.submit(under_way)
+    talk.out()
+    talk.submit(under_way // (SHARE - 1) - 2)
+    assert not talk.session.is_due
+    talk.submit()
+    assert talk.session.is_due, "a share of all"
+
+
+def test_no_more_gather_than_one_batch_takes() -> None:
+    talk = Talk()
+    talk.submit(9 * MAX_BATCH)
+    talk.out()
+    talk.submit(MAX_BATCH)
+    assert talk.session.is_due
+
+
+def test_as_many_commands_as_were_answered_just_now_gather_although_nothing_is_under_way() -> None:
+    talk = Talk()
+    talk.submit(5)
+    talk.out()
+    talk.hear("n1", Results(1, 0, replies(5)))
+    talk.submit(4)
+    assert not talk.session.is_due
+    assert talk.session.has_unsent, "the client sends it when somebody waits, and so does its background thread"
+    talk.submit()
+    assert talk.session.is_due
+
+
+@pytest.mark.parametrize("loss", [Refused(2, leader_id="n2", overloaded=False), None])
+def test_after_a_loss_nothing_more_is_expected(loss: Refused | None) -> None:
+    talk = Talk()
+    talk.submit(5)
+    talk.out()
+    talk.hear("n1", Results(1, 0, replies(5)))
+    talk.submit(5)
+    talk.out()
+    if loss is None:
+        talk.session.detached("n1")
+    else:
+        talk.hear("n1", loss)
+    assert talk.session.is_due
 
 
 def test_what_gathered_goes_as_one_batch() -> None:
