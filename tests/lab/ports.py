@@ -249,10 +249,11 @@ class RealPort:
         return self._hands.submit(self._supervisor.restart, name)
 
     def pause(self, name: ServerId) -> None:
-        """SIGSTOP."""
+        """SIGSTOP; returns when the process stands still, which is a moment after the signal was sent."""
         process_id = self._supervisor.members()[name][2]
         assert process_id not in (0, os.getpid()), "only a process of its own can be paused"
         os.kill(process_id, signal.SIGSTOP)
+        os.waitid(os.P_PID, process_id, os.WSTOPPED | os.WNOWAIT)  # it is our child
         self._paused.add(process_id)
 
     def resume(self, name: ServerId) -> None:

@@ -27,7 +27,7 @@ def test_paused_leader(lab: Lab) -> None:
     position = lab.one(b"3", lab.size, retry=True)
     assert lab.until(lambda: all(question.is_over for question in doomed), 60.0)
     assert lab.n_committed(position) == (lab.size, b"3")
-    assert lab.delivered()[:2] == [b"1", b"2"]
+    assert lab.delivered()[:2] == [b"1", b"2"], lab.delivered()
 
 
 @scenario(servers=3, engines=("processes",))
