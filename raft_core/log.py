@@ -104,6 +104,14 @@ class Log:
             return self.last_included_index + 1 + position
         return None
 
+    def last_common_index(self, other: Log) -> LogIndex:
+        """Index up to which the two hold the same entries.  O(1) if one grew from the other; they begin alike."""
+        shorter = min(self._length, other._length)
+        if self._buffer is not other._buffer:
+            pairs = zip(self._buffer[:shorter], other._buffer, strict=False)
+            shorter = next((position for position, (mine, theirs) in enumerate(pairs) if mine != theirs), shorter)
+        return self.last_included_index + shorter
+
     def terms_up_to(self, index: LogIndex) -> int:
         """How many different terms the entries here have, up to and including `index`; O(terms * log(length))."""
         count = 0

@@ -1,0 +1,246 @@
+"""Every rule of the oracle fires on what breaks it, and on nothing less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from raft_core import (
+    AppendEntries,
+    AppendEntriesResult,
+    AppendToLog,
+    Entry,
+    Leader,
+    Log,
+    PersistTermAndVote,
+    Progress,
+    RequestPreVote,
+    RequestVote,
+    RequestVoteResult,
+    Server,
+    follower,
+)
+from raft_core.verify.invariants import Oracle, Violation
+from raft_core.verify.simulated_disk import SimulatedDisk
+
+NAMES = ("n1", "n2", "n3")
+
+
+class World:
+    """Three servers in term 2, each with entries of terms 1, 1, 2 in memory and on disk; two are committed."""
+
+    def __init__(self) -> None:
+        self.disks = {name: SimulatedDisk() for name in NAMES}
+        self.oracle = Oracle(dict(self.disks))
+        self.servers = {name: server(name) for name in NAMES}
+        for name, disk in self.disks.items():
+            disk.entries = list(self.servers[name].log)
+            disk.current_term = 2
+        for name in NAMES:
+            self.oracle.started(replace(self.servers[name], commit_index=0))
+            self.oracle.moved(replace(self.servers[name], commit_index=0), self.servers[name])
+
+    def moves(self, name: str, **changes: object) -> None:
+        """`name` changes like this in one turn."""
+        before = self.servers[name]
+        self.servers[name] = replace(before, **changes)
+        self.oracle.moved(before, self.servers[name])
+
+    def leads(self, name: str, **progress: int) -> None:
+        """`name` leads, and believes this of the first of the others."""
+        others = [peer for peer in NAMES if peer != name]
+        first = Progress(server_id=others[0], next_index=4, **progress)  # type: ignore[arg-type]
+        self.moves(name, role=Leader((first, Progress(server_id=others[1], next_index=4))))
+
+
+def server(name: str) -> Server:
+    return follower(name, NAMES, current_term=2, terms=[1, 1, 2], commit_index=2)
+
+
+def entries(*terms: int) -> Log:
+    return Log([Entry(term, b"%d" % index) for index, term in enumerate(terms, start=1)])
+
+
+def _disk_term_back(world: World) -> None:
+    world.disks["n1"].current_term = 1
+    world.oracle.written("n1", PersistTermAndVote(1, None))
+
+
+def _disk_vote_changes(world: World) -> None:
+    for vote in ("n2", "n3"):
+        world.disks["n1"].make_durable(change := PersistTermAndVote(2, vote))
+        world.oracle.written("n1", change)
+
+
+def _committed_leaves_quorum(world: World) -> None:
+    for name in NAMES[:2]:
+        world.disks[name].make_durable(change := AppendToLog(1, (), 2))
+        world.oracle.written(name, change)
+
+
+def _speaks_of_term(world: World) -> None:
+    world.oracle.sent("n1", "n2", RequestVote(3, "n1", 3, 2))
+
+
+def _speaks_of_vote(world: World) -> None:
+    world.oracle.sent("n1", "n2", RequestVoteResult(2, vote_granted=True))
+
+
+def _votes_twice(world: World) -> None:
+    world.disks["n1"].current_term = 3
+    world.oracle.sent("n1", "n2", RequestVoteResult(2, vote_granted=True))
+    world.oracle.sent("n1", "n3", RequestVoteResult(2, vote_granted=True))
+
+
+def _acknowledges_too_much(world: World) -> None:
+    world.oracle.sent("n1", "n2", AppendEntriesResult(2, True, 3, 4))
+
+
+def _acknowledges_another(world: World) -> None:
+    world.leads("n2")
+    world.disks["n1"].entries[2] = Entry(1, b"other")
+    world.oracle.sent("n1", "n2", AppendEntriesResult(2, True, 2, 3))
+
+
+def _two_lead(world: World) -> None:
+    for name in NAMES[:2]:
+        world.oracle.sent(name, "n3", AppendEntries(2, name, 0, 0, (), 0))
+
+
+def _term_back(world: World) -> None:
+    world.moves("n1", current_term=1)
+
+
+def _vote_changes(world: World) -> None:
+    world.moves("n1", voted_for="n2")
+    world.moves("n1", voted_for="n3")
+
+
+def _commit_back(world: World) -> None:
+    world.moves("n1", commit_index=1)
+
+
+def _commits_what_is_not_there(world: World) -> None:
+    world.moves("n1", commit_index=9)
+
+
+def _believes_durable(world: World) -> None:
+    world.moves("n1", persisted_index=2)
+    world.disks["n1"].entries.pop()
+    world.moves("n1", persisted_index=3)
+
+
+def _replaces_committed(world: World) -> None:
+    world.moves("n1", log=entries(1, 2), persisted_index=1)
+
+
+def _leader_truncates(world: World) -> None:
+    world.leads("n1")
+    world.moves("n1", log=entries(1, 1), persisted_index=2)
+
+
+def _logs_do_not_match(world: World) -> None:
+    world.moves("n1", log=world.servers["n1"].log.truncate(2).append([Entry(2, b"other")]))
+
+
+def _terms_decrease(world: World) -> None:
+    world.moves("n1", log=world.servers["n1"].log.append([Entry(1, b"old")]))
+
+
+def _commits_another(world: World) -> None:
+    for name in NAMES[:2]:
+        world.moves(name, commit_index=3)
+    world.disks["n3"].entries[2] = Entry(1, b"3")
+    world.moves("n3", log=entries(1, 1, 1))
+    world.moves("n3", commit_index=3)
+
+
+def _commits_without_quorum(world: World) -> None:
+    world.disks["n1"].entries.append(entry := Entry(2, b"4"))
+    world.moves("n1", log=world.servers["n1"].log.append([entry]), persisted_index=4)
+    world.moves("n1", commit_index=4)
+
+
+def _applies_with_a_gap(world: World) -> None:
+    world.oracle.applied("n1", 2, (Entry(1, b"2"),))
+
+
+def _applies_another(world: World) -> None:
+    world.oracle.applied("n1", 1, (Entry(1, b"other"),))
+
+
+def _leads_without_committed(world: World) -> None:
+    world.disks["n3"].current_term = 3
+    world.moves("n3", current_term=3, log=entries(1, 1), persisted_index=2)
+    for name in NAMES[:2]:
+        world.moves(name, commit_index=3)
+    world.leads("n3")
+
+
+def _believes_no_next(world: World) -> None:
+    world.leads("n1", match_index=4)
+
+
+def _match_goes_back(world: World) -> None:
+    world.leads("n1", match_index=3)
+    world.leads("n1", match_index=2)
+
+
+def _believes_too_much(world: World) -> None:
+    world.disks["n2"].entries.pop()
+    world.leads("n1", match_index=3)
+
+
+BROKEN: list[tuple[str, Callable[[World], None]]] = [
+    ("Monotonic Term", _disk_term_back),
+    ("One Vote Per Term", _disk_vote_changes),
+    ("Committed On A Quorum", _committed_leaves_quorum),
+    ("Durable Before Spoken", _speaks_of_term),
+    ("Durable Before Spoken", _speaks_of_vote),
+    ("One Vote Per Term", _votes_twice),
+    ("Durable Before Spoken", _acknowledges_too_much),
+    ("Durable Before Spoken", _acknowledges_another),
+    ("Election Safety", _two_lead),
+    ("Monotonic Term", _term_back),
+    ("One Vote Per Term", _vote_changes),
+    ("Monotonic Indices", _commit_back),
+    ("Index Order", _commits_what_is_not_there),
+    ("Durable Before Counted", _believes_durable),
+    ("Committed Immutable", _replaces_committed),
+    ("Leader Append-Only", _leader_truncates),
+    ("Log Matching", _logs_do_not_match),
+    ("Log Matching", _terms_decrease),
+    ("State Machine Safety", _commits_another),
+    ("Committed On A Quorum", _commits_without_quorum),
+    ("Applied In Order", _applies_with_a_gap),
+    ("State Machine Safety", _applies_another),
+    ("Leader Completeness", _leads_without_committed),
+    ("Leader Book-Keeping", _believes_no_next),
+    ("Leader Book-Keeping", _match_goes_back),
+    ("Leader Book-Keeping", _believes_too_much),
+]
+
+
+@pytest.mark.parametrize(("rule", "breaks"), BROKEN, ids=lambda value: getattr(value, "__name__", None))
+def test_what_breaks_a_rule_is_called_by_its_name(rule: str, breaks: Callable[[World], None]) -> None:
+    world = World()
+    with pytest.raises(Violation) as caught:
+        breaks(world)
+    assert caught.value.rule == rule
+    assert str(caught.value) == f"{rule}: {caught.value.explanation}"
+
+
+def test_what_servers_may_do_breaks_no_rule() -> None:
+    world = World()
+    world.oracle.sent("n1", "n2", RequestPreVote(9, "n1", 3, 2))
+    world.oracle.sent("n1", "n2", AppendEntriesResult(2, True, 0, 0))
+    world.oracle.sent("n1", "n2", AppendEntriesResult(2, False, 5, 0))
+    world.leads("n2", match_index=3)
+    world.oracle.sent("n1", "n2", AppendEntriesResult(2, True, 2, 3))
+    world.oracle.applied("n1", 1, (Entry(1, b"1"), Entry(1, b"2")))
+    world.moves("n1", commit_index=3)
+    world.oracle.stopped("n1")
+    world.oracle.started(server("n1"))
+    world.oracle.applied("n1", 1, (Entry(1, b"1"),))

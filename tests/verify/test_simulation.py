@@ -1,0 +1,71 @@
+"""The simulation: whole runs hold every rule, a seed is one run, and every kind of misfortune happens."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from raft_core import Settings
+from raft_core.verify.adversary import Adversary
+from raft_core.verify.simulation import Report, Turn, simulate
+
+KIND = Adversary()
+
+
+@pytest.mark.parametrize("servers", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_cluster_under_its_adversary_breaks_no_rule(seed: int, servers: int) -> None:
+    report = simulate(seed, servers, 2_000)
+    assert report.violation is None, report.violation
+    assert report.steps >= 2_000
+
+
+def test_two_runs_of_a_seed_are_the_same_turn_for_turn() -> None:
+    def run() -> tuple[Report, list[Turn]]:
+        turns: list[Turn] = []
+        return simulate(11, 3, 1_500, watcher=turns.append), turns
+
+    (first, turns), (second, again) = run(), run()
+    assert first == second
+    assert turns == again
+    assert sum(len(turn.events) for turn in turns) == first.steps
+
+
+def test_another_seed_is_another_run() -> None:
+    assert simulate(1, 3, 500).digest != simulate(2, 3, 500).digest
+
+
+def test_watching_changes_nothing() -> None:
+    assert simulate(3, 3, 500, watcher=lambda turn: None) == simulate(3, 3, 500)
+
+
+def test_in_a_kind_world_one_leader_serves_for_ever() -> None:
+    report = simulate(1, 3, 3_000, adversary=KIND)
+    assert report.violation is None
+    assert report.leaders == 1
+    assert report.misfortunes == {}
+    assert report.operations > 100 and report.is_decided
+
+
+def test_among_a_few_seeds_every_misfortune_happens_and_every_event_meets_every_role() -> None:
+    misfortunes: Counter[str] = Counter()
+    cells: Counter[tuple[str, str]] = Counter()
+    for seed in range(60):
+        report = simulate(seed, (3, 5)[seed % 2], 2_500)
+        assert report.violation is None, (seed, report.violation)
+        misfortunes.update(report.misfortunes)
+        cells.update(report.cells)
+    kinds = "fall fall_in_the_middle all_fall isolate halve bridge one_way heal pause slow clock_jumps short_reign"
+    assert set(misfortunes) == set(kinds.split())
+    events = {event for _, event in cells}
+    assert len(events) == 14, "all kinds of messages and of other events"
+    never = {(role, event) for role in ("follower", "leader") for event in events} - set(cells)
+    assert never == {("follower", "HeartbeatTimeout"), ("leader", "LeaderContactExpired")} & never
+
+
+def test_a_cluster_that_never_hears_of_a_majority_makes_no_progress_and_that_is_said() -> None:
+    deaf = Adversary(settings=Settings(election_timeout=150, heartbeat_interval=50), slowest=5.0, loss=1.0)
+    report = simulate(1, 3, 300, adversary=deaf)
+    assert report.violation is None, "in peace nothing is lost any more"
+    assert report.leaders >= 1
