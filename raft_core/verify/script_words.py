@@ -1,0 +1,212 @@
+"""What a golden script prints: messages, effects and states as short lines for people.
+
+The words are the paper's.  One notation is added: `3@2` is the entry at index 3, which has term 2 ("3 of term 2"), and
+`0@0` the place before the first entry.  Every function is pure: equal values give equal text, on every machine; sets are
+sorted before they are shown.
+
+What stays unsaid: `RoleChanged` (the line of changes says it) and, unless asked for, the timers.
+
+Rejected: `repr` of the structures (complete, but nobody reads it twice), and a table per step (wide, and a diff of two
+tables shows little).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from raft_core.effects import (
+    AppendToLog,
+    ApplyCommitted,
+    Effect,
+    Ignored,
+    PersistTermAndVote,
+    ProposalAccepted,
+    ProposalRefused,
+    ReadReady,
+    ReadRefused,
+    ResetElectionTimer,
+    ResetHeartbeatTimer,
+    RoleChanged,
+    Send,
+    StopHeartbeatTimer,
+)
+from raft_core.messages import (
+    AppendEntries,
+    AppendEntriesResult,
+    Message,
+    RequestPreVote,
+    RequestPreVoteResult,
+    RequestVote,
+    RequestVoteResult,
+)
+from raft_core.state import Progress, Server
+from raft_core.types import Entry, EntryKind, LogIndex, ServerId
+
+
+def entry_words(index: LogIndex, entry: Entry) -> str:
+    """`2@1 x`: index, term, and what the entry holds."""
+    content = "no-op" if entry.kind is EntryKind.NO_OP else entry.command.decode(errors="backslashreplace")
+    return f"{index}@{entry.term} {content}".rstrip()
+
+
+def entries_words(first: LogIndex, entries: Iterable[Entry]) -> str:
+    """Entries in a row, the first at index `first`."""
+    return ", ".join(entry_words(index, entry) for index, entry in enumerate(entries, start=first))
+
+
+def message_words(message: Message) -> str:
+    """A message in one line."""
+    name = type(message).__name__
+    match message:
+        case RequestVote() | RequestPreVote():
+            return f"{name} term={message.term} last={message.last_log_index}@{message.last_log_term}"
+        case RequestVoteResult():
+            return f"{name} term={message.term} {_granted(message.vote_granted)}"
+        case RequestPreVoteResult():
+            return f"{name} term={message.term} for={message.requested_term} {_granted(message.vote_granted)}"
+        case AppendEntries():
+            entries = entries_words(message.prev_log_index + 1, message.entries)
+            after = f"after={message.prev_log_index}@{message.prev_log_term}"
+            return f"{name} term={message.term} {after} [{entries}] commit={message.leader_commit}{_round(message)}"
+        case AppendEntriesResult():
+            return f"{name} term={message.term} {_verdict(message)}{_round(message)}"
+        case _:
+            assert_never(message)
+
+
+def _granted(vote_granted: bool) -> str:
+    return "granted" if vote_granted else "refused"
+
+
+def _round(message: AppendEntries | AppendEntriesResult) -> str:
+    return f" round={message.round}" if message.round else ""
+
+
+def _verdict(result: AppendEntriesResult) -> str:
+    if result.success:
+        return f"match={result.match_index}"
+    if not result.conflict_index:
+        return f"refused after={result.prev_log_index}"
+    return f"refused after={result.prev_log_index} conflict={result.conflict_index}@{result.conflict_term}"
+
+
+def effect_words(effect: Effect, *, timers: bool) -> str | None:
+    """What the server wants done, in one line; None for what is said elsewhere or was not asked for."""
+    match effect:
+        case PersistTermAndVote():
+            return f"persists term={effect.current_term} vote={name_words(effect.voted_for)}"
+        case AppendToLog():
+            entries = entries_words(effect.prev_log_index + 1, effect.entries)
+            return f"persists log after {effect.prev_log_index}: {entries}"
+        case Send():
+            return f"sends {effect.to}: {message_words(effect.message)}"
+        case ApplyCommitted():
+            return f"applies {entries_words(effect.first_index, effect.entries)}"
+        case ResetElectionTimer() | ResetHeartbeatTimer() | StopHeartbeatTimer():
+            return _timer_words(effect) if timers else None
+        case RoleChanged():
+            return None
+        case Ignored():
+            return f"ignores it: {effect.reason}"
+        case ProposalAccepted() | ProposalRefused() | ReadReady() | ReadRefused():
+            return _answer_words(effect)
+        case _:
+            assert_never(effect)
+
+
+def _timer_words(effect: ResetElectionTimer | ResetHeartbeatTimer | StopHeartbeatTimer) -> str:
+    match effect:
+        case ResetElectionTimer():
+            contact = f", leader contact {effect.contact_timeout} ms" if effect.contact_timeout else ""
+            return f"starts timers: election {effect.timeout} ms{contact}"
+        case ResetHeartbeatTimer():
+            return f"starts timers: heartbeat {effect.interval} ms"
+        case StopHeartbeatTimer():
+            return "stops the heartbeat timer"
+        case _:
+            assert_never(effect)
+
+
+def _answer_words(effect: ProposalAccepted | ProposalRefused | ReadReady | ReadRefused) -> str:
+    """What a client hears."""
+    match effect:
+        case ProposalAccepted():
+            where = f"{effect.first_index}@{effect.term}"
+            return f"accepts p{effect.proposal_id} at {where}{_up_to(effect)}"
+        case ProposalRefused():
+            leader = f", the leader is {effect.leader_id}" if effect.leader_id else ""
+            return f"refuses p{effect.proposal_id}: {effect.reason.value}{leader}"
+        case ReadReady():
+            return f"may answer {_reads(effect.read_ids)} once {effect.read_index} is applied"
+        case ReadRefused():
+            return f"refuses {_reads(effect.read_ids)}: the leader is {name_words(effect.leader_id)}"
+        case _:
+            assert_never(effect)
+
+
+def _up_to(effect: ProposalAccepted) -> str:
+    return f" to {effect.last_index}@{effect.term}" if effect.last_index > effect.first_index else ""
+
+
+def _reads(read_ids: Iterable[int]) -> str:
+    return " ".join(f"r{read_id}" for read_id in read_ids)
+
+
+def name_words(server_id: ServerId | None) -> str:
+    """A server's name, or `none`."""
+    return server_id or "none"
+
+
+def change_words(before: Server, after: Server, *, log: bool = False) -> str:
+    """Role, term, vote, leader and commit index, as far as they changed; with `log` also the end of the log."""
+    pairs = [
+        ("", before.role_name, after.role_name),
+        ("term ", str(before.current_term), str(after.current_term)),
+        ("vote ", name_words(before.voted_for), name_words(after.voted_for)),
+        ("leader ", _other_leader(before), _other_leader(after)),
+        ("commit ", str(before.commit_index), str(after.commit_index)),
+    ]
+    if log:
+        pairs.append(("log ", _end(before), _end(after)))
+    return ", ".join(f"{what}{old} -> {new}" for what, old, new in pairs if old != new)
+
+
+def _other_leader(server: Server) -> str:
+    """A leader's own name would repeat what its role says."""
+    return name_words(server.leader_id if server.leader_id != server.server_id else None)
+
+
+def _end(server: Server) -> str:
+    return f"{server.log.last_index}@{server.log.last_term}"
+
+
+def state_words(server: Server) -> str:
+    """The state of a server in one line."""
+    words = [
+        server.role_name,
+        f"term {server.current_term}",
+        f"vote {name_words(server.voted_for)}",
+        f"leader {name_words(server.leader_id)}",
+        f"log to {_end(server)}",
+        f"commit {server.commit_index}",
+        f"applied {server.last_applied}",
+    ]
+    if server.persisted_index != server.log.last_index:
+        words.append(f"durable to {server.persisted_index}")
+    return ", ".join(words)
+
+
+def log_words(server: Server) -> str:
+    """The log, with a bar behind what is known to be committed."""
+    committed = entries_words(1, server.log.entries(1, server.commit_index))
+    rest = entries_words(server.commit_index + 1, server.log.entries(server.commit_index + 1, server.log.last_index))
+    return f"{committed} | {rest}".strip()
+
+
+def progress_words(progress: Progress) -> str:
+    """What a leader knows of one follower."""
+    mode = "probing" if progress.is_probing else "streaming"
+    heard = "" if progress.is_active else ", not heard from"
+    flight = f", {len(progress.in_flight)} in flight" if progress.in_flight else ""
+    return f"{progress.server_id}: {mode}, match {progress.match_index}, next {progress.next_index}{flight}{heard}"
