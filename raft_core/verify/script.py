@@ -23,8 +23,8 @@ right if it is equal to its own `play`, and rewriting is writing that down.  Not
 two plays are equal.  The safety properties of Figure 3 are checked after each event (`script_safety`); a script in
 which one is violated cannot be rewritten either, but by the prefix `breaks`, which says that it is meant.
 
-Rejected: scripts in Python (they read like tests, not like a conversation, and must be run to be read), and answers in a
-second file (nobody has both open).  The idea of answers below the question is datadriven's, known from etcd's tests.
+Rejected: scripts in Python (they read like tests, not like a conversation, and must be run to be read), and answers in
+a second file (nobody has both open).  The idea of answers below the question is datadriven's, known from etcd's tests.
 """
 
 from __future__ import annotations

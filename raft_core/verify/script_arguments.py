@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import convert
+
 from raft_core.state import Server
 from raft_core.types import Entry, ServerId, Settings, Term
 from raft_core.verify.script_cluster import Cluster, Host, Link, Packet
@@ -62,7 +64,7 @@ def yes_or_no(name: str, value: str) -> bool:
 
 def settings(options: dict[str, str]) -> Settings:
     """`Settings` with the given fields in place of the defaults."""
-    return Settings(**dict(_setting(name, value) for name, value in options.items()))
+    return convert(dict(_setting(name, value) for name, value in options.items()), Settings)
 
 
 def _setting(name: str, value: str) -> tuple[str, int | bool]:

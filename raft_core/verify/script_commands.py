@@ -19,6 +19,7 @@ from raft_core.events import (
     Proposed,
     ReadRequested,
 )
+from raft_core.state import Leader
 from raft_core.verify.script_arguments import (
     CommandError,
     Line,
@@ -71,6 +72,15 @@ def _timeout(cluster: Cluster, line: Line) -> None:
     name = up(cluster, line.words[0]).server_id
     randomness = number("randomness", line.take("randomness", "0"))
     cluster.happens(name, ElectionTimeout(randomness), f"{name}: election timeout")
+
+
+def _elect(cluster: Cluster, line: Line) -> None:
+    """An election that nothing disturbs, and a heartbeat, so that all know of it: the usual way to a beginning."""
+    name = line.words[0]
+    for run, arguments in ((_timeout, [name]), (_settle, []), (_heartbeat, [name]), (_settle, [])):
+        run(cluster, Line(list(arguments), {}))
+    if not isinstance(up(cluster, name).role, Leader):
+        raise CommandError(f"{name} was not elected")
 
 
 def _heartbeat(cluster: Cluster, line: Line) -> None:
@@ -237,6 +247,7 @@ def _command(usage: str, least: int, most: int | None, run: Callable[[Cluster, L
 COMMANDS: dict[str, Command] = {
     "given": _command("NAME [term=N] [vote=NAME] [log=TERM[*COUNT],...]", 1, 1, _given, "term", "vote", "log"),
     "timeout": _command("NAME [randomness=N]", 1, 1, _timeout, "randomness"),
+    "elect": _command("NAME", 1, 1, _elect),
     "heartbeat": _command("NAME", 1, 1, _heartbeat),
     "contact-expires": _command("NAME", 1, 1, _contact_expires),
     "propose": _command("NAME COMMAND...", 2, None, _propose),

@@ -1,8 +1,7 @@
 """What a golden script prints: messages, effects and states as short lines for people.
 
 The words are the paper's.  One notation is added: `3@2` is the entry at index 3, which has term 2 ("3 of term 2"), and
-`0@0` the place before the first entry.  Every function is pure: equal values give equal text, on every machine; sets are
-sorted before they are shown.
+`0@0` the place before the first entry.  Every function is pure: equal values give equal text, on every machine.
 
 What stays unsaid: `RoleChanged` (the line of changes says it) and, unless asked for, the timers.
 

@@ -31,7 +31,7 @@ def _compared(script: Path) -> int:
     except (ScriptError, ScriptViolation, OSError) as problem:
         print(problem)
         return 2
-    print(found, end="\n" if found else "")
+    print(found, end="")
     return 1 if found else 0
 
 

@@ -18,11 +18,8 @@ def scripts(folder: Path = FOLDER) -> list[Path]:
 def difference(script: Path) -> str:
     """A unified diff from what stands in the file to what the core does; empty if they agree."""
     text = script.read_text(encoding="utf-8")
-    played = play(text, script.name)
-    lines = unified_diff(text.splitlines(), played.splitlines(), f"{script.name} as written", "as played", lineterm="")
-    return "\n".join(lines) or (
-        "" if text == played else f"{script.name}: the ends of its lines are not as they should be"
-    )
+    written, played = text.splitlines(keepends=True), play(text, script.name).splitlines(keepends=True)
+    return "".join(unified_diff(written, played, f"{script.name} as written", "as played"))
 
 
 def rewrite(script: Path) -> bool:

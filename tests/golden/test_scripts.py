@@ -1,4 +1,4 @@
-"""Every golden script says what the core does.  To write the answers anew: `python -m tests.golden --rewrite [NAME...]`."""
+"""Every golden script says what the core does; `python -m tests.golden --rewrite [NAME...]` writes the answers anew."""
 
 from __future__ import annotations
 
