@@ -170,8 +170,10 @@ class Cluster:
         """A line below the title; sends of one message to several servers share a line."""
         *_, last = self.lines
         to, _, message = line.partition(": ")
-        if line.startswith("sends ") and last.startswith("  sends ") and last.endswith(f": {message}"):
-            self.lines[-1] = f"{last.partition(': ')[0]} {to.removeprefix('sends ')}: {message}"
+        so_far, _, last_message = last.partition(": ")
+        name = to.removeprefix("sends ")
+        if name != to and so_far.startswith("  sends ") and last_message == message and name not in so_far.split():
+            self.lines[-1] = f"{so_far} {name}: {message}"
         elif line:
             self.lines.append(f"  {line}")
 

@@ -134,14 +134,17 @@ def _answer_words(effect: ProposalAccepted | ProposalRefused | ReadReady | ReadR
             where = f"{effect.first_index}@{effect.term}"
             return f"accepts p{effect.proposal_id} at {where}{_up_to(effect)}"
         case ProposalRefused():
-            leader = f", the leader is {effect.leader_id}" if effect.leader_id else ""
-            return f"refuses p{effect.proposal_id}: {effect.reason.value}{leader}"
+            return f"refuses p{effect.proposal_id}: {effect.reason.value}{_ask_instead(effect.leader_id)}"
         case ReadReady():
             return f"may answer {_reads(effect.read_ids)} once {effect.read_index} is applied"
         case ReadRefused():
-            return f"refuses {_reads(effect.read_ids)}: the leader is {name_words(effect.leader_id)}"
+            return f"refuses {_reads(effect.read_ids)}: not leader{_ask_instead(effect.leader_id)}"
         case _:
             assert_never(effect)
+
+
+def _ask_instead(leader_id: ServerId | None) -> str:
+    return f", the leader is {leader_id}" if leader_id else ""
 
 
 def _up_to(effect: ProposalAccepted) -> str:
