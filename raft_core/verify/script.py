@@ -174,7 +174,8 @@ class _Player:
             self._cluster = make_cluster(line)
         else:
             self._run(word, line)
-        return self._cluster.lines if self._cluster else []
+        assert self._cluster is not None
+        return self._cluster.lines
 
     def _run(self, word: str, line: Line) -> None:
         command = COMMANDS.get(word)

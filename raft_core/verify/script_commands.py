@@ -37,7 +37,7 @@ from raft_core.verify.script_cluster import Cluster, Packet
 from raft_core.verify.script_shows import SHOWS, disk_words
 from raft_core.verify.script_words import name_words, state_words
 
-SETTLED_AFTER = 10_000
+SETTLED_AFTER = 1_000
 """Messages after which a cluster that is still talking is taken for one that never stops."""
 
 
@@ -269,5 +269,5 @@ COMMANDS: dict[str, Command] = {
     "apply": _command("NAME [INDEX]", 1, 2, _apply),
     "crash": _command("NAME...", 1, None, _crash),
     "restart": _command("NAME...", 1, None, _restart),
-    "show": _command("state|log|terms|messages|progress|disk [NAME...]", 1, None, _show),
+    "show": _command("WHAT [NAME...]", 1, None, _show),
 }

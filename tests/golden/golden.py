@@ -19,7 +19,7 @@ def difference(script: Path) -> str:
     """A unified diff from what stands in the file to what the core does; empty if they agree."""
     text = script.read_text(encoding="utf-8")
     written, played = text.splitlines(keepends=True), play(text, script.name).splitlines(keepends=True)
-    return "".join(unified_diff(written, played, f"{script.name} as written", "as played"))
+    return "".join(unified_diff(written, played, f"{script.name} as written", f"{script.name} as played"))
 
 
 def rewrite(script: Path) -> bool:
