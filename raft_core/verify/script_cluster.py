@@ -28,7 +28,7 @@ from raft_core.messages import AppendEntries, Message
 from raft_core.state import Server, restore
 from raft_core.step import step
 from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
-from raft_core.verify.script_safety import Witness
+from raft_core.verify.script_safety import Durable, Witness
 from raft_core.verify.script_words import change_words, effect_words, message_words
 
 Link: TypeAlias = tuple[ServerId, ServerId]
@@ -180,10 +180,9 @@ class Cluster:
     def _send(self, host: Host, send: Send) -> str:
         """Put a message on its link; what becomes of it, if it is lost."""
         assert host.server is not None
-        server = host.server
-        vote = host.disk.vote if host.disk.term == server.current_term else None
-        self._witness.see_sent(server, send.to, send.message, vote, len(host.disk.entries))
-        link = (server.server_id, send.to)
+        link = (host.server.server_id, send.to)
+        durable = Durable(host.disk.term, host.disk.vote, len(host.disk.entries))
+        self._witness.see_sent(*link, send.message, durable)
         if link in self.cut:
             return " (lost: cut)"
         self.packets.append(Packet(link, send.message))

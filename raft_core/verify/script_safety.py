@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import NamedTuple
 
-from raft_core.messages import AppendEntriesResult, Message, RequestVoteResult
+from raft_core.messages import AppendEntriesResult, Message, RequestPreVote, RequestVote, RequestVoteResult
 from raft_core.state import Leader, Server
 from raft_core.types import Entry, LogIndex, ServerId, Term
 from raft_core.verify.script_words import entry_words, name_words
@@ -20,6 +21,14 @@ from raft_core.verify.script_words import entry_words, name_words
 
 class PropertyViolated(AssertionError):
     """A safety property of Raft does not hold; the text says which, and for whom."""
+
+
+class Durable(NamedTuple):
+    """What a server's disk holds while it speaks."""
+
+    term: Term
+    vote: ServerId | None
+    length: LogIndex
 
 
 class Witness:
@@ -51,14 +60,16 @@ class Witness:
             votes = f"{before.voted_for} -> {name_words(after.voted_for)}"
             raise PropertyViolated(f"{after.server_id} changed its vote in term {after.current_term}: {votes}")
 
-    def see_sent(self, sender: Server, to: ServerId, message: Message, vote: ServerId | None, length: int) -> None:
-        """Stable storage comes before the answer (Figure 2); `vote` and `length` are what the sender's disk holds."""
-        if isinstance(message, RequestVoteResult) and message.vote_granted and vote != to:
-            raise PropertyViolated(f"{sender.server_id} grants {to} a vote that is not on its disk")
-        if isinstance(message, AppendEntriesResult) and message.success and message.match_index > length:
-            raise PropertyViolated(
-                f"{sender.server_id} vouches for entry {message.match_index}, which is not on its disk"
-            )
+    def see_sent(self, sender: ServerId, to: ServerId, message: Message, disk: Durable) -> None:
+        """Stable storage comes before what is said of it (Figure 2, persistent state; thesis 3.8)."""
+        if not isinstance(message, RequestPreVote) and message.term > disk.term:
+            raise PropertyViolated(f"{sender} speaks of term {message.term}, which is not on its disk")
+        if isinstance(message, RequestVote) and disk.vote != sender:
+            raise PropertyViolated(f"{sender} asks for votes, and its own is not on its disk")
+        if isinstance(message, RequestVoteResult) and message.vote_granted and disk.vote != to:
+            raise PropertyViolated(f"{sender} grants {to} a vote that is not on its disk")
+        if isinstance(message, AppendEntriesResult) and message.success and message.match_index > disk.length:
+            raise PropertyViolated(f"{sender} vouches for entry {message.match_index}, which is not on its disk")
 
     def _see_leader(self, server: Server) -> None:
         if isinstance(server.role, Leader):

@@ -15,6 +15,9 @@ from raft_core import (
     AppendEntriesResult,
     ElectionTimeout,
     Entry,
+    Message,
+    RequestPreVote,
+    RequestVote,
     RequestVoteResult,
     Server,
     Settings,
@@ -25,7 +28,7 @@ from raft_core import (
 )
 from raft_core.verify.script import ScriptError, ScriptViolation, parse, play
 from raft_core.verify.script_commands import COMMANDS
-from raft_core.verify.script_safety import PropertyViolated, Witness
+from raft_core.verify.script_safety import Durable, PropertyViolated, Witness
 from tests.golden.__main__ import main
 from tests.golden.golden import FOLDER, difference, scripts
 
@@ -313,6 +316,10 @@ def _stepped(before: Server, after: Server) -> Callable[[], None]:
     return lambda: Witness().see_step(before, after)
 
 
+def _said(message: Message, disk: Durable) -> Callable[[], None]:
+    return lambda: Witness().see_sent("n1", "n2", message, disk)
+
+
 VOTER = follower("n1", ["n2", "n3"], current_term=2, voted_for="n2", terms=(1, 1), commit_index=1)
 OF_TERM_1 = follower("n2", [], current_term=2, terms=(1, 1))
 OF_TERM_2 = follower("n3", [], current_term=2, terms=(2, 2))
@@ -336,8 +343,10 @@ VIOLATIONS: list[tuple[Callable[[], None], str]] = [
     (_stepped(VOTER, follower("n1", [], current_term=1)), "the term of n1 fell: 2 -> 1"),
     (_stepped(VOTER, follower("n1", [], current_term=2, voted_for="n2")), "the commit index of n1 fell: 1 -> 0"),
     (_stepped(VOTER, follower("n1", [], current_term=2, commit_index=1)), "n1 changed its vote in term 2: n2 -> none"),
-    (lambda: Witness().see_sent(VOTER, "n2", VOTE, None, 9), "n1 grants n2 a vote that is not on its disk"),
-    (lambda: Witness().see_sent(VOTER, "n2", ENTRY_2, "n2", 1), "n1 vouches for entry 2, which is not on its disk"),
+    (_said(VOTE, Durable(2, None, 9)), "n1 grants n2 a vote that is not on its disk"),
+    (_said(ENTRY_2, Durable(2, "n2", 1)), "n1 vouches for entry 2, which is not on its disk"),
+    (_said(ENTRY_2, Durable(1, "n2", 2)), "n1 speaks of term 2, which is not on its disk"),
+    (_said(RequestVote(2, "n1", 0, 0), Durable(2, "n2", 0)), "n1 asks for votes, and its own is not on its disk"),
 ]
 
 
@@ -352,9 +361,11 @@ def test_the_witness_has_no_objection_to_what_raft_allows() -> None:
     _witnessed([OF_TERM_1, OF_TERM_2, VOTER], [VOTER])()
     adopted = step(VOTER, received("n3", RequestVoteResult(3, vote_granted=False))).server
     _stepped(VOTER, adopted)()
-    Witness().see_sent(VOTER, "n3", RequestVoteResult(2, vote_granted=False), None, 0)
-    Witness().see_sent(VOTER, "n2", VOTE, "n2", 0)
-    Witness().see_sent(VOTER, "n2", ENTRY_2, None, 2)
+    _said(RequestVoteResult(2, vote_granted=False), Durable(2, None, 0))()
+    _said(RequestPreVote(3, "n1", 0, 0), Durable(2, None, 0))()
+    _said(RequestVote(2, "n1", 0, 0), Durable(2, "n1", 0))()
+    _said(VOTE, Durable(2, "n2", 0))()
+    _said(ENTRY_2, Durable(2, None, 2))()
 
 
 # --- The reference is complete, and the scripts use all of it.
