@@ -22,11 +22,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from raft_core.batching import step_all
 from raft_core.effects import AppendToLog, ApplyCommitted, Effect, PersistEffect, PersistTermAndVote, Send
 from raft_core.events import Applied, Event, LogPersisted, Received
 from raft_core.messages import AppendEntries, Message
 from raft_core.state import Server, restore
-from raft_core.step import step
 from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
 from raft_core.verify.script_safety import Durable, Witness
 from raft_core.verify.script_words import change_words, effect_words, message_words
@@ -63,8 +63,8 @@ class Host:
     """Writes that are not done, and behind each of them the messages that wait for it."""
     unapplied: LogIndex = 0
     """Last index that was handed to a slow state machine."""
-    due: deque[Event] = field(default_factory=deque)
-    """What disk and state machine have to say at the end of the step."""
+    due: deque[tuple[Event, ...]] = field(default_factory=deque)
+    """What is still to happen, batch by batch: what disk and state machine have to say at the end of a step."""
 
 
 @dataclass(eq=False)
@@ -125,16 +125,18 @@ class Cluster:
 
     def happens(self, name: ServerId, event: Event, title: str) -> None:
         """One event at a server that is up, and what follows from it there; `title` opens what is said of it."""
-        host = self.hosts[name]
         self.lines.append(title)
-        host.due.append(event)
+        self._handle(self.hosts[name], (event,))
+
+    def _handle(self, host: Host, events: tuple[Event, ...]) -> None:
+        host.due.append(events)
         self._work_off(host)
 
     def _work_off(self, host: Host) -> None:
         while host.due:
             assert host.server is not None
             before = host.server
-            host.server, effects = step(before, host.due.popleft())
+            host.server, effects = step_all(before, host.due.popleft())
             self._witness.see_step(before, host.server)
             self._say(change_words(before, host.server))
             for effect in effects:
@@ -163,7 +165,7 @@ class Cluster:
         if not host.is_disk_slow and host.waiting:
             self._write_next(host)
         if not host.is_apply_slow and host.unapplied:
-            host.due.append(Applied(host.unapplied))
+            host.due.append((Applied(host.unapplied),))
             host.unapplied = 0
 
     def _say(self, line: str) -> None:
@@ -204,7 +206,7 @@ class Cluster:
         assert not isinstance(effect, Send)
         host.disk.write(effect)
         if isinstance(effect, AppendToLog):
-            host.due.append(LogPersisted(effect.prev_log_index + len(effect.entries), effect.current_term))
+            host.due.append((LogPersisted(effect.prev_log_index + len(effect.entries), effect.current_term),))
         return effect
 
     def on(self, links: Iterable[Link], *, is_held: bool = False) -> list[Packet]:
@@ -222,6 +224,17 @@ class Cluster:
             self.lines.append(f"{packet.words()} (lost: {to} is down)")
         else:
             self.happens(to, Received(sender, packet.message), packet.words())
+
+    def deliver_together(self, to: ServerId, packets: Iterable[Packet]) -> None:
+        """The messages arrive as one batch: a mailbox that is emptied at once."""
+        arrived = []
+        for packet in packets:
+            self.packets.remove(packet)
+            is_lost = packet.link in self.cut
+            self.lines.append(f"{packet.words()} (lost: cut)" if is_lost else packet.words())
+            arrived += [] if is_lost else [Received(packet.link[0], packet.message)]
+        if arrived:
+            self._handle(self.hosts[to], tuple(arrived))
 
     def lose(self, packets: Iterable[Packet]) -> None:
         """The messages never arrive."""

@@ -114,6 +114,14 @@ def _deliver(cluster: Cluster, line: Line) -> None:
         cluster.deliver(packet)
 
 
+def _deliver_together(cluster: Cluster, line: Line) -> None:
+    packets = chosen(cluster, line)
+    receivers = sorted({packet.link[1] for packet in packets})
+    if len(receivers) > 1:
+        raise CommandError(f"together they arrive at one server, not at {' '.join(receivers)}")
+    cluster.deliver_together(up(cluster, receivers[0]).server_id, packets)
+
+
 def _drop(cluster: Cluster, line: Line) -> None:
     cluster.lose(chosen(cluster, line))
 
@@ -253,6 +261,7 @@ COMMANDS: dict[str, Command] = {
     "propose": _command("NAME COMMAND...", 2, None, _propose),
     "read": _command("NAME [COUNT]", 1, 2, _read),
     "deliver": _command("LINK [POSITION]", 1, 2, _deliver),
+    "deliver-together": _command("LINK", 1, 1, _deliver_together),
     "settle": _command("[NAME...]", 0, None, _settle),
     "drop": _command("LINK [POSITION]", 1, 2, _drop),
     "duplicate": _command("LINK [POSITION]", 1, 2, _duplicate),

@@ -79,6 +79,8 @@ REFUSED = [
     (f"{THREE}timeout n1\nrelease n1->n2", "nothing is held on n1->n2"),
     (f"{THREE}timeout n1\ndeliver n1->n2 2", "1 under way on n1->n2, there is no number 2"),
     (f"{THREE}timeout n1\ndeliver n1->n2 0", "1 under way on n1->n2, there is no number 0"),
+    (f"{THREE}timeout n1\ndeliver-together n1->*", "together they arrive at one server, not at n2 n3"),
+    (f"{THREE}timeout n1\ncrash n2\ndeliver-together n1->n2", "n2 is down"),
     (f"{THREE}settle n9", "no such server: n9"),
     (f"{THREE}persist n1", "no write of n1 is under way"),
     (f"{THREE}apply n1", "n1 has nothing to apply"),
@@ -152,6 +154,14 @@ def test_what_is_on_a_link_when_it_is_cut_is_lost_and_so_is_what_was_held_until_
     assert _answer(THREE.strip(), "timeout n1\nhold n1->n2\ncut n1->n2\nrelease n1->n2", "deliver n1->n2") == [
         f"n1 -> n2: {sent} (lost: cut)"
     ]
+
+
+def test_of_a_batch_what_comes_over_a_cut_link_is_lost() -> None:
+    held = "timeout n1\ntimeout n3\nhold n1->n2\ncut n1->n2\nrelease n1->n2"
+    sent = "RequestVote term=1 last=0@0"
+    batch = _answer(THREE.strip(), held, "deliver-together *->n2")
+    assert batch[:3] == [f"n3 -> n2: {sent}", f"n1 -> n2: {sent} (lost: cut)", "  term 0 -> 1, vote none -> n3"]
+    assert _answer(THREE.strip(), held, "deliver-together n1->n2") == [f"n1 -> n2: {sent} (lost: cut)"]
 
 
 def test_a_lost_server_is_shown_as_down() -> None:
