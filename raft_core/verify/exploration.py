@@ -1,0 +1,425 @@
+"""Every schedule of a small cluster, up to given bounds: breadth first, each situation once.
+
+What may happen in a situation: any message under way arrives (so messages overtake each other at will; one that never
+arrives is lost), arrives and stays (a repetition), any server's election or heartbeat timer runs out, any server
+crashes and comes back, a client asks for a command or a read.  The bounds say how often.  Within them *nothing is left
+out*: when the search ends by itself, no schedule whatsoever breaks a rule.
+
+    >>> explored = explore(Bounds(terms=1, commands=1, crashes=0, heartbeats=0))
+    >>> explored.violation, explored.is_exhausted
+    (None, True)
+
+Breadth first means that the first schedule that breaks a rule is a shortest one.  Situations are kept as numbers (see
+`local_states`), those visited as hashes of 64 bits: two of ten million situations share one with a chance of 1 in
+370,000, and would hide a part of the search.  Equal but for the names of servers is equal (`symmetry`).
+
+`Bounds.forgets_answered` leaves out messages that by the paper's rules can never matter again (answers of an older
+term, answers to a role that is gone): far fewer situations.  A core that takes such messages is broken in a way that
+only a search without it finds.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+from raft_core.events import ElectionTimeout, Event, HeartbeatTimeout, Proposed, ReadRequested, Received
+from raft_core.messages import AppendEntriesResult, RequestPreVoteResult, RequestVoteResult
+from raft_core.quorum import majority
+from raft_core.state import Candidate, Follower, Leader, Server
+from raft_core.types import Entry, LogIndex, Settings, Term
+from raft_core.verify.invariants import Violation
+from raft_core.verify.local_states import Atlas, LocalNumber, Outcome, PacketNumber
+from raft_core.verify.symmetry import Symmetry
+
+NOBODY = -1
+
+
+class Bounds(Struct, frozen=True, kw_only=True):
+    """How much may happen in one schedule."""
+
+    servers: int = 3
+    terms: int = 2
+    """No election is started in this term."""
+    commands: int = 1
+    reads: int = 0
+    crashes: int = 1
+    """Of any server, together; each comes back at once."""
+    heartbeats: int = 0
+    repetitions: int = 0
+    """Messages that arrive and stay under way."""
+    entries_per_message: int = 1
+    under_way: int = 0
+    """Messages under way at a time; what is more gets lost as it is sent, in every possible way.  0: no bound."""
+    pre_vote: bool = False
+    forgets_answered: bool = True
+
+
+class Spent(NamedTuple):
+    """How much has happened."""
+
+    commands: int = 0
+    reads: int = 0
+    crashes: int = 0
+    heartbeats: int = 0
+    repetitions: int = 0
+
+
+Committed: TypeAlias = tuple[tuple[Term, Entry], ...]
+"""The longest log that anybody knew to be committed, with the term each entry was committed in."""
+
+
+class Situation(NamedTuple):
+    """Everything there is."""
+
+    locals: tuple[LocalNumber, ...]
+    packets: frozenset[PacketNumber]
+    leaders: tuple[int, ...]
+    """For each term, the place of the server that led in it; `NOBODY` as long as nobody did."""
+    committed: Committed
+    spent: Spent
+
+
+class Action(NamedTuple):
+    """One thing that happens."""
+
+    what: str
+    """deliver, repeat, timeout, heartbeat, propose, read, crash; "..., crash" if the server falls in the middle."""
+    place: int
+    """Of the server in the list of names."""
+    event: Event | None
+
+
+class Explored(Struct, frozen=True, kw_only=True):
+    """What a search found."""
+
+    bounds: Bounds
+    situations: int
+    """Different ones, up to the names of servers."""
+    depth: int
+    """Actions of the longest schedule that was needed to reach any of them."""
+    steps: int
+    """Calls of `step`: each pair of a server's situation and an event once."""
+    is_exhausted: bool
+    """There is nothing more within the bounds."""
+    violation: Violation | None
+    schedule: tuple[Action, ...]
+    """A shortest one that breaks the rule."""
+    cells: dict[tuple[str, str], int]
+    """Pairs of a role and a kind of event, and in how many of a server's situations they met."""
+
+
+class Explorer:
+    """The search."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.names = tuple(f"n{number}" for number in range(1, bounds.servers + 1))
+        settings = Settings(
+            pre_vote=bounds.pre_vote, check_quorum=False, max_entries_per_message=bounds.entries_per_message
+        )
+        self.atlas = Atlas(self.names, settings)
+        self.cells: Counter[tuple[str, str]] = Counter()
+        self._symmetry = Symmetry(self.atlas)
+        self._places = {name: place for place, name in enumerate(self.names)}
+        self._majority = majority(self.names)
+        self._actions: list[Action] = []
+        self._action_numbers: dict[Action, int] = {}
+        self._parents = array("q", [-1])
+        self._reasons = array("q", [-1])
+        self._met: set[tuple[LocalNumber, int]] = set()
+        self._matching: set[tuple[LocalNumber, LocalNumber]] = set()
+        self._timeout = self.atlas.event(ElectionTimeout(0))
+        self._heartbeat = self.atlas.event(HeartbeatTimeout())
+        self._arrivals: dict[PacketNumber, tuple[int, int, Action, Action]] = {}
+
+    def start(self) -> Situation:
+        """All servers are new."""
+        locals_ = tuple(self.atlas.fresh(name) for name in self.names)
+        return Situation(locals_, frozenset(), (NOBODY,) * (self.bounds.terms + 1), (), Spent())
+
+    def run(self, most: int | None = None, told: Callable[[int, int], object] = lambda depth, situations: None) -> Explored:
+        """Search until there is nothing more, a rule is broken, or `most` situations were found.
+
+        `told(depth, situations)` is called after each level.
+        """
+        start = self.start()
+        seen = {self._key(start)}
+        level = [(0, start)]
+        depth = 0
+        while level and (most is None or len(seen) < most):
+            following: list[tuple[int, Situation]] = []
+            for number, situation in level:
+                try:
+                    for action, after in self._successors(situation):
+                        key = self._key(after)
+                        if key not in seen:
+                            seen.add(key)
+                            following.append((self._remember(number, action), after))
+                except _Broken as broken:
+                    schedule = (*self._schedule(number), broken.action)
+                    return self._explored(len(seen), depth + 1, broken.violation, schedule, is_exhausted=False)
+                if most is not None and len(seen) >= most:
+                    break
+            level = following
+            depth += bool(level)
+            told(depth, len(seen))
+        return self._explored(len(seen), depth, None, (), is_exhausted=not level)
+
+    def _explored(
+        self, situations: int, depth: int, violation: Violation | None, schedule: tuple[Action, ...], *, is_exhausted: bool
+    ) -> Explored:
+        return Explored(
+            bounds=self.bounds,
+            situations=situations,
+            depth=depth,
+            steps=self.atlas.steps,
+            is_exhausted=is_exhausted,
+            violation=violation,
+            schedule=schedule,
+            cells=dict(self.cells),
+        )
+
+    def _key(self, situation: Situation) -> int:
+        locals_, packets, leaders, committed, spent = situation
+        return self._symmetry.key(locals_, packets, leaders, (committed, spent))
+
+    def _remember(self, parent: int, action: Action) -> int:
+        number = self._action_numbers.setdefault(action, len(self._actions))
+        if number == len(self._actions):
+            self._actions.append(action)
+        self._parents.append(parent)
+        self._reasons.append(number)
+        return len(self._parents) - 1
+
+    def _schedule(self, number: int) -> tuple[Action, ...]:
+        actions: list[Action] = []
+        while number:
+            actions.append(self._actions[self._reasons[number]])
+            number = self._parents[number]
+        return tuple(reversed(actions))
+
+    # --- what may happen ----------------------------------------------------------------------------------------------
+
+    def _successors(self, situation: Situation) -> Iterator[tuple[Action, Situation]]:
+        bounds, spent = self.bounds, situation.spent
+        for packet in situation.packets:
+            place, event, deliver, repeat = self._arrival(packet)
+            yield from self._happens(situation, deliver, place, event, spent, without=packet)
+            if spent.repetitions < bounds.repetitions:
+                more = spent._replace(repetitions=spent.repetitions + 1)
+                yield from self._happens(situation, repeat, place, event, more)
+        for place, number in enumerate(situation.locals):
+            yield from self._at(situation, place, number)
+
+    def _at(self, situation: Situation, place: int, number: LocalNumber) -> Iterator[tuple[Action, Situation]]:
+        """What may happen at one server, apart from messages."""
+        bounds, spent, server = self.bounds, situation.spent, self.atlas.locals[number].server
+        if isinstance(server.role, Leader):
+            if spent.heartbeats < bounds.heartbeats:
+                more = spent._replace(heartbeats=spent.heartbeats + 1)
+                action = Action("heartbeat", place, HeartbeatTimeout())
+                yield from self._happens(situation, action, place, self._heartbeat, more)
+            yield from self._asked(situation, place)
+        elif server.current_term < bounds.terms:
+            action = Action("timeout", place, ElectionTimeout(0))
+            yield from self._happens(situation, action, place, self._timeout, spent)
+        if spent.crashes < bounds.crashes:
+            more = spent._replace(crashes=spent.crashes + 1)
+            again = self.atlas.restarted(number)
+            after = self._with(situation, place, again, situation.packets, more)
+            yield Action("crash", place, None), after
+
+    def _asked(self, situation: Situation, place: int) -> Iterator[tuple[Action, Situation]]:
+        bounds, spent = self.bounds, situation.spent
+        if spent.commands < bounds.commands:
+            proposed = Proposed(spent.commands, (b"%d" % (spent.commands + 1),))
+            more = spent._replace(commands=spent.commands + 1)
+            number = self.atlas.event(proposed)
+            yield from self._happens(situation, Action("propose", place, proposed), place, number, more)
+        if spent.reads < bounds.reads:
+            # The number of a read says how much was committed when it was asked for: that much it must see.
+            asked = ReadRequested((len(situation.committed),))
+            more = spent._replace(reads=spent.reads + 1)
+            number = self.atlas.event(asked)
+            yield from self._happens(situation, Action("read", place, asked), place, number, more)
+
+    def _arrival(self, packet: PacketNumber) -> tuple[int, int, Action, Action]:
+        known = self._arrivals.get(packet)
+        if known is None:
+            sender, to, message = self.atlas.packets[packet]
+            place, event = self._places[to], Received(sender, message)
+            deliver, repeat = Action("deliver", place, event), Action("repeat", place, event)
+            known = self._arrivals[packet] = (place, self.atlas.event(event), deliver, repeat)
+        return known
+
+    def _happens(
+        self,
+        situation: Situation,
+        action: Action,
+        place: int,
+        event: int,
+        spent: Spent,
+        without: PacketNumber | None = None,
+    ) -> Iterator[tuple[Action, Situation]]:
+        before = situation.locals[place]
+        outcome = self.atlas.outcome(before, event)
+        if (before, event) not in self._met:
+            self._met.add((before, event))
+            happened = action.event.message if isinstance(action.event, Received) else action.event
+            self.cells[self.atlas.locals[before].server.role_name, type(happened).__name__] += 1
+        packets = situation.packets if without is None else situation.packets - {without}
+        after = self._with(situation, place, outcome.after, packets, spent)
+        try:
+            self._check(situation, after, place, outcome)
+        except Violation as violation:
+            raise _Broken(action, violation) from violation
+        after = after._replace(committed=self._committed(after, place), leaders=self._leaders(after, place))
+        for sent in self._carried(after.packets, outcome.sent):
+            yield action, after._replace(packets=sent)
+        if outcome.cuts and spent.crashes < self.bounds.crashes:
+            more = spent._replace(crashes=spent.crashes + 1)
+            for restarted, sent in outcome.cuts:
+                cut = action._replace(what=f"{action.what}, crash")
+                after = self._with(situation, place, restarted, packets, more)
+                for there in self._carried(after.packets, sent):
+                    yield cut, after._replace(packets=there)
+
+    def _carried(
+        self, packets: frozenset[PacketNumber], sent: frozenset[PacketNumber]
+    ) -> Iterator[frozenset[PacketNumber]]:
+        """What may be under way when these were sent."""
+        most = self.bounds.under_way
+        if not most:
+            yield packets | sent
+            return
+        for count in range(len(sent) + 1):
+            for some in combinations(sorted(sent - packets), count):
+                if len(packets) + count <= most:
+                    yield packets.union(some)
+
+    def _with(
+        self, situation: Situation, place: int, local: LocalNumber, packets: frozenset[PacketNumber], spent: Spent
+    ) -> Situation:
+        locals_ = situation.locals[:place] + (local,) + situation.locals[place + 1 :]
+        if self.bounds.forgets_answered and packets:
+            packets = self._still_matter(locals_, packets)
+        return Situation(locals_, packets, situation.leaders, situation.committed, spent)
+
+    def _still_matter(
+        self, locals_: tuple[LocalNumber, ...], packets: frozenset[PacketNumber]
+    ) -> frozenset[PacketNumber]:
+        atlas = self.atlas
+        gone = []
+        for packet in packets:
+            _, to, message = atlas.packets[packet]
+            if isinstance(message, AppendEntriesResult | RequestVoteResult | RequestPreVoteResult):
+                server = atlas.locals[locals_[self._places[to]]].server
+                if never_matters(server, message):
+                    gone.append(packet)
+        return packets.difference(gone) if gone else packets
+
+    # --- what must hold -----------------------------------------------------------------------------------------------
+
+    def _check(self, situation: Situation, after: Situation, place: int, outcome: Outcome) -> None:
+        atlas = self.atlas
+        old, new = atlas.locals[situation.locals[place]], atlas.locals[after.locals[place]]
+        server = new.server
+        for number, index in outcome.reads:
+            if index < number:
+                raise Violation("Read Index", f"{server.server_id} reads at {index} although {number} were committed")
+        if isinstance(server.role, Leader):
+            self._check_leader(situation, server, place)
+        if server.log is not old.server.log:
+            self._check_matching(after, place)
+        if server.commit_index != old.server.commit_index or new.entries != old.entries:
+            self._check_committed(situation, after, server)
+
+    def _check_leader(self, situation: Situation, server: Server, place: int) -> None:
+        term = server.current_term
+        if situation.leaders[term] not in (NOBODY, place):
+            other = self.names[situation.leaders[term]]
+            raise Violation("Election Safety", f"{other} and {server.server_id} lead in term {term}")
+        if situation.leaders[term] == NOBODY:
+            index = sum(1 for committed_in, _ in situation.committed if committed_in < term)
+            if index and server.log.term_at(index) != situation.committed[index - 1][1].term:
+                raise Violation(
+                    "Leader Completeness", f"{server.server_id} leads in term {term} without committed entry {index}"
+                )
+
+    def _check_matching(self, situation: Situation, place: int) -> None:
+        mine = situation.locals[place]
+        for other in situation.locals:
+            if other != mine and (mine, other) not in self._matching:
+                first, second = self.atlas.locals[mine].server, self.atlas.locals[other].server
+                _check_log_matching(first, second)
+                self._matching.add((mine, other))
+
+    def _check_committed(self, situation: Situation, after: Situation, server: Server) -> None:
+        known = situation.committed
+        index = min(server.commit_index, len(known))
+        if index and server.log.term_at(index) != known[index - 1][1].term:
+            raise Violation("State Machine Safety", f"{server.server_id} commits another entry {index} than was known")
+        last = max(len(known), server.commit_index)
+        if last:
+            entry = server.log.entries(last, last)[0] if server.commit_index > len(known) else known[last - 1][1]
+            disks = [self.atlas.locals[number].entries for number in after.locals]
+            holders = sum(1 for entries in disks if len(entries) >= last and entries[last - 1] == entry)
+            if holders < self._majority:
+                raise Violation("Committed On A Quorum", f"entry {last} is on {holders} of {len(disks)} disks")
+
+    def _committed(self, after: Situation, place: int) -> Committed:
+        server, known = self.atlas.locals[after.locals[place]].server, after.committed
+        if server.commit_index <= len(known):
+            return known
+        new = server.log.entries(len(known) + 1, server.commit_index)
+        return (*known, *((server.current_term, entry) for entry in new))
+
+    def _leaders(self, after: Situation, place: int) -> tuple[int, ...]:
+        server = self.atlas.locals[after.locals[place]].server
+        if not isinstance(server.role, Leader) or after.leaders[server.current_term] == place:
+            return after.leaders
+        term = server.current_term
+        return after.leaders[:term] + (place,) + after.leaders[term + 1 :]
+
+
+class _Broken(Exception):
+    """A rule is broken by this action."""
+
+    def __init__(self, action: Action, violation: Violation) -> None:
+        super().__init__(str(violation))
+        self.action = action
+        self.violation = violation
+
+
+def _check_log_matching(first: Server, second: Server) -> None:
+    index: LogIndex = min(first.log.last_index, second.log.last_index)
+    while index and first.log.term_at(index) != second.log.term_at(index):
+        index -= 1
+    if first.log.entries(1, index) != second.log.entries(1, index):
+        raise Violation("Log Matching", f"{first.server_id} and {second.server_id} differ before entry {index}")
+
+
+def never_matters(server: Server, result: AppendEntriesResult | RequestVoteResult | RequestPreVoteResult) -> bool:
+    """Can this answer, whenever it arrives at `server`, change nothing any more?  Terms never go back (paper 5.1), and
+    nobody takes up a role again in the term in which it was given up."""
+    term = server.current_term
+    if isinstance(result, RequestPreVoteResult):
+        return result.requested_term <= term and result.term <= term
+    if result.term != term:
+        return result.term < term
+    if isinstance(result, RequestVoteResult):
+        return isinstance(server.role, Leader | Follower)
+    return not isinstance(server.role, Leader | Candidate)
+
+
+def explore(
+    bounds: Bounds, most: int | None = None, told: Callable[[int, int], object] = lambda depth, situations: None
+) -> Explored:
+    """Search everything within `bounds`, or until `most` situations were found; see `Explorer.run`."""
+    return Explorer(bounds).run(most, told)
