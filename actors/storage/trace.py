@@ -9,36 +9,80 @@ Rules of this file:
 1. A turn reaches the operating system (one `write`) before its effects are carried out, so whatever others saw of this
    server is in its trace, even after SIGKILL.  There is no fsync: a loss of power may cost the end of a trace, which is
    evidence, and never what Raft promised, which is in the storage.
-2. A killed writer leaves a beginning of a frame at most.  Readers stop before it; the next writer cuts it off.
+2. A killed writer leaves a beginning of a frame at most, a *torn end*.  Nothing that others saw is in it (rule 1).
+   Readers stop before it and say how long it is; the next writer cuts it off.
 3. Everything else that is not as it was written is damage and said so, never skipped.  That is what the second CRC is
    for: without it a damaged length would look like a frame cut short, and all that follows would vanish unnoticed.
+4. A turn cannot go missing between two others, nor change its place: turns are numbered, and `replay` counts.  A file
+   has one writer at a time, by a lock of the kernel's that ends with the process.
 
 Rejected: SQLite, as in `sqlite.py` (a transaction costs more than the turn it records, and nobody queries a trace); a
-buffer that is written every so often (the last turns before a crash are the ones that matter).
+buffer that is written every so often (the last turns before a crash are the ones that matter); a first line that says
+what the file is (each record says so: see `_not_understood`, and a file can begin anew after any crash).
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import Struct
+from time import monotonic, sleep
 from zlib import crc32
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, msgpack
 
+from actors.errors import ExitCode
 from actors.storage.damage import translated
 from actors.storage.files import make_directory
-from actors.storage.port import CorruptStorage, UnknownFormat
+from actors.storage.port import CorruptStorage, StorageError, StorageInUse, UnknownFormat
 from raft_core.effects import Effect
 from raft_core.events import Event
 from raft_core.state import Server
-from raft_core.verify.replay import Record, decode_record, encode_record, started, turn
+from raft_core.verify.replay import FORMAT, Record, Started, decode_record, encode_record, started, turn
+
+SUFFIX = ".trace"
+"""Of a trace's name; what stands before it is the server's."""
 
 _HEADER = Struct(">III")
 _CHECKED = Struct(">II")
 """The part of a header that its own CRC covers."""
+_SIGNS = (b"type", b"Started")
+"""What stands near the beginning of every trace."""
+_NEAR = 64
+_PATIENCE = 1.0
+"""Seconds to wait for another writer to be gone: it may have been killed a moment ago."""
+_POLL = 0.01
+
+
+class TraceDamaged(CorruptStorage):
+    """A trace is not what was written.  What stands before the damage can be replayed; a retry fails alike."""
+
+    code = "TRACE-DAMAGED"
+    exit_code = ExitCode.USAGE
+
+
+class NotATrace(CorruptStorage):
+    """The file, or the directory, is something else.  Nothing of it was used; a retry fails alike."""
+
+    code = "NOT-A-TRACE"
+    exit_code = ExitCode.USAGE
+
+
+class TraceCutShort(StorageError):
+    """A trace has no beginning that is whole, so there is no server to replay.  A retry fails alike."""
+
+    code = "TRACE-CUT-SHORT"
+    exit_code = ExitCode.USAGE
+
+
+class UnknownTraceFormat(UnknownFormat):
+    """The trace was recorded by another version of Actorum.  Replay it with that one."""
+
+    code = "TRACE-FORMAT-UNKNOWN"
+    exit_code = ExitCode.USAGE
 
 
 class TraceRecorder(ABC):
@@ -82,8 +126,8 @@ class MemoryTrace(TraceRecorder):
 class TraceWriter(TraceRecorder):
     """A trace in a file; what earlier incarnations recorded there stays.
 
-    One writer at a time: whoever owns the server's storage.  Raises `CorruptStorage` if the file is damaged, rather
-    than append where no reader would come, and `StorageError` if a write fails; that is final.
+    Raises `StorageInUse` if another one writes there, `CorruptStorage` if the file is damaged, rather than append where
+    no reader would come, and `StorageError` if a write fails; that is final.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,6 +136,7 @@ class TraceWriter(TraceRecorder):
         make_directory(path.parent)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
+            _lock(self._descriptor, path)
             os.ftruncate(self._descriptor, max((end for end, _ in _frames(path)), default=0))
         except BaseException:
             self.close()
@@ -114,24 +159,111 @@ class TraceWriter(TraceRecorder):
             raise translated(self._path, error) from error
 
 
-def read_trace(path: Path) -> Iterator[Record]:
-    """The records in `path`, oldest first; the file may still be written to.
+class TraceReader:
+    """The records of a trace, oldest first, once, and how far that has come; the file may still be written to.
 
-    Raises `CorruptStorage` at what is not as it was written, `UnknownFormat` at a record of another version.
+    Raises `TraceDamaged` at what is not as it was written, `NotATrace` if it is something else from the start,
+    `UnknownTraceFormat` at a record of another version.
     """
-    for number, (_, encoded) in enumerate(_frames(path), start=1):
-        yield _decoded(path, number, encoded)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = 0
+        """Bytes of whole records so far: where the torn end begins, once all records were read."""
+        self.size = path.stat().st_size
+        """Bytes in the file, when it was opened."""
+
+    @property
+    def torn_bytes(self) -> int:
+        """Length of what is behind the last whole record: a record that its writer had no time to finish."""
+        return max(self.path.stat().st_size - self.position, 0)
+
+    def __iter__(self) -> Iterator[Record]:
+        for number, (end, encoded) in enumerate(_frames(self.path), start=1):
+            record = _decoded(self.path, number, encoded)
+            self.position = end
+            yield record
+
+
+def read_trace(path: Path) -> Iterator[Record]:
+    """The records in `path`, as `TraceReader` gives them."""
+    return iter(TraceReader(path))
+
+
+def read_whole_trace(path: Path) -> TraceReader:
+    """A reader of a trace that can be replayed.  Raises `TraceCutShort` if its first record is not a whole start."""
+    first = next(read_trace(path), None)
+    if not isinstance(first, Started):
+        raise TraceCutShort(
+            f"{path} has no beginning: {_what_is_there(path, first)}",
+            why="a replay starts from the server as it came from its storage, which is the first record of a trace",
+            fix="take the whole file from where it was recorded",
+        )
+    return TraceReader(path)
+
+
+def trace_files(place: Path) -> list[Path]:
+    """The traces that `place` means: itself, or all in the directory that it is, in the order of their servers."""
+    if not place.is_dir():
+        return [place]
+    found = sorted(place.glob(f"*{SUFFIX}"), key=lambda path: (len(path.name), path.name))
+    if not found:
+        raise NotATrace(
+            f"there is no trace in {place}",
+            why=f"a directory of traces has one file for each server, such as n1{SUFFIX}",
+            fix="actorum up --record DIR, or Machine.cluster(record=DIR), makes one",
+        )
+    return found
+
+
+def _what_is_there(path: Path, first: Record | None) -> str:
+    if first is not None:
+        return "its first record is a turn"
+    size = path.stat().st_size
+    return f"its {size} bytes are the beginning of a record" if size else "it is empty"
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    deadline = monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if monotonic() > deadline:
+                raise StorageInUse(
+                    f"another program, or another cluster of this one, records into {path}",
+                    why="the turns of two servers in one trace would be none",
+                    fix="give each cluster a directory of its own to record into",
+                ) from None
+        sleep(_POLL)
 
 
 def _decoded(path: Path, number: int, encoded: bytes) -> Record:
     try:
         return decode_record(encoded)
     except MsgspecError as error:
-        raise UnknownFormat(
-            f"record {number} of the trace {path} cannot be read: {error}",
-            why="it is as it was written, so another version of Actorum wrote it",
-            fix="replay it with the version of Actorum that recorded it",
-        ) from None
+        raise _not_understood(path, number, encoded, error) from None
+
+
+def _not_understood(path: Path, number: int, encoded: bytes, error: MsgspecError) -> StorageError:
+    """A record whose bytes are those that were written: of another version, or no record at all."""
+    if number == 1 and not _looks_like_a_start(encoded[:_NEAR]):
+        return _not_a_trace(path)
+    found = _format_of(encoded)
+    reason = str(error) if found in (None, FORMAT) else f"it has format {found}; this program reads format {FORMAT}"
+    return UnknownTraceFormat(
+        f"record {number} of the trace {path} cannot be read: {reason}",
+        why="it is as it was written, so another version of Actorum wrote it",
+        fix="replay it with the version of Actorum that recorded it",
+    )
+
+
+def _format_of(encoded: bytes) -> object:
+    try:
+        fields = msgpack.decode(encoded)
+    except MsgspecError:
+        return None
+    return fields.get("format") if isinstance(fields, dict) else None
 
 
 def _frame(record: bytes) -> bytes:
@@ -146,6 +278,8 @@ def _frames(path: Path) -> Iterator[tuple[int, bytes]]:
         while len(header := file.read(_HEADER.size)) == _HEADER.size:
             length, checksum, header_checksum = _HEADER.unpack(header)
             if crc32(header[: _CHECKED.size]) != header_checksum:
+                if end == 0 and not _looks_like_a_start(file.read(_NEAR)):
+                    raise _not_a_trace(path)
                 raise _damaged(path, end, "the header of a record is not what was written")
             record = file.read(length)
             if len(record) < length:
@@ -156,8 +290,20 @@ def _frames(path: Path) -> Iterator[tuple[int, bytes]]:
             yield end, record
 
 
-def _damaged(path: Path, position: int, damage: str) -> CorruptStorage:
-    return CorruptStorage(
+def _looks_like_a_start(first_bytes: bytes) -> bool:
+    return all(sign in first_bytes for sign in _SIGNS)
+
+
+def _not_a_trace(path: Path) -> NotATrace:
+    return NotATrace(
+        f"{path} is not a trace",
+        why="a trace begins with the start of a server, and this file begins with something else",
+        fix=f"name a file such as n1{SUFFIX}, or the directory that was recorded into",
+    )
+
+
+def _damaged(path: Path, position: int, damage: str) -> TraceDamaged:
+    return TraceDamaged(
         f"the trace {path} is damaged at byte {position}: {damage}",
         why="what follows cannot be trusted, and a trace with a hole proves nothing. The server's own data is "
         "elsewhere: nothing that it promised depends on this file",

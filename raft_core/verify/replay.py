@@ -6,8 +6,7 @@ prove that what ran was this core and nothing beside it, whichever runtime calle
 
 The format (version 1)
 ----------------------
-A trace is of one server: a sequence of records, each of them one msgpack map with the record's name in `type`.  How
-records lie one behind the other in a file is the business of who writes the file.
+A trace is of one server: a sequence of records, each of them one msgpack map with the record's name in `type`.
 
 * `Started` opens an incarnation: all that `restore` needs to make the server again, and its digest.  Each restart
   appends another one; what memory held is gone with the incarnation before.
@@ -15,11 +14,9 @@ records lie one behind the other in a file is the business of who writes the fil
   for people: nothing depends on it), `events`, `effects`, `digest` of the state after it, and an `Outline` of the
   state `before` and `after` it: what a checker in another language wants to know without a core of its own.
 
-Events and effects are maps as well, named in `type`, as `raft_core.events` and `raft_core.effects` define them;
-messages are arrays that begin with their name; commands are binary.  Whole numbers are of 64 bits at most, as in every
-message on a link.  Unknown fields are skipped on reading, so fields may be added; any other change raises `FORMAT`.
-
-That a restart finds what was durable before it is not the trace's claim: it is the storage's.
+Events and effects are maps as well, named in `type`; messages are arrays that begin with their name; commands are
+binary.  Unknown fields are skipped on reading, so fields may be added; any other change raises `FORMAT`.  That a
+restart finds what was durable before it is not the trace's claim: it is the storage's.
 
 The digest
 ----------
@@ -108,6 +105,8 @@ class ReplayReport(Struct, frozen=True):
     events: int
     server: Server
     """The server after the last turn."""
+    turn: int = 0
+    """Number of that turn in its incarnation."""
 
 
 class Difference(Struct, frozen=True):
@@ -218,19 +217,22 @@ def replay(records: Iterable[Record]) -> ReplayReport:
     missing, and on a trace without a start, which would prove nothing.
     """
     report: ReplayReport | None = None
-    number = 0
     for record in records:
-        match record:
-            case Started():
-                report, number = _restart(report, record), 0
-            case Turn():
-                number += 1
-                report = _take(report, record, number)
-            case _:
-                assert_never(record)
+        report = advance(report, record)
     if report is None:
         raise Divergence(1, 0, [Difference("the trace", "nothing", "needs a start")])
     return report
+
+
+def advance(report: ReplayReport | None, record: Record) -> ReplayReport:
+    """`replay`, one record further; `report` is None before the first one."""
+    match record:
+        case Started():
+            return _restart(report, record)
+        case Turn():
+            return _take(report, record)
+        case _:
+            assert_never(record)
 
 
 def _restart(report: ReplayReport | None, record: Started) -> ReplayReport:
@@ -241,9 +243,7 @@ def _restart(report: ReplayReport | None, record: Started) -> ReplayReport:
         differences.extend(_differ("server", record.server_id, report.server.server_id))
     if differences:
         raise Divergence(incarnation, 0, differences)
-    if report is None:
-        return ReplayReport(incarnation, 0, 0, server)
-    return ReplayReport(incarnation, report.turns, report.events, server)
+    return ReplayReport(incarnation, report.turns if report else 0, report.events if report else 0, server)
 
 
 def _restored(record: Started) -> Server:
@@ -258,9 +258,10 @@ def _restored(record: Started) -> Server:
     )
 
 
-def _take(report: ReplayReport | None, record: Turn, number: int) -> ReplayReport:
+def _take(report: ReplayReport | None, record: Turn) -> ReplayReport:
     if report is None:
         raise Divergence(1, record.number, [Difference("the trace", "a turn", "needs a start before it")])
+    number = report.turn + 1
     if record.number != number:
         misplaced = Difference("number of the turn", str(record.number), str(number))
         raise Divergence(report.incarnations, number, [misplaced])
@@ -268,7 +269,7 @@ def _take(report: ReplayReport | None, record: Turn, number: int) -> ReplayRepor
     differences = [*_states_differ(record, report.server, after), *_effects_differ(record.effects, effects)]
     if differences:
         raise Divergence(report.incarnations, number, differences, _shown(record.events))
-    return ReplayReport(report.incarnations, report.turns + 1, report.events + len(record.events), after)
+    return ReplayReport(report.incarnations, report.turns + 1, report.events + len(record.events), after, number)
 
 
 def _states_differ(record: Turn, before: Server, after: Server) -> Iterator[Difference]:

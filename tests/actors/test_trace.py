@@ -200,6 +200,8 @@ def test_what_the_interpreters_did_replays_from_files_with_a_restart_in_one(tmp_
     group = Group(lambda name: writer(tmp_path / "traces" / name))
     group.submit(3)
     old = group.until_it_has_a_leader()
+    assert isinstance(old.recorder, TraceWriter)
+    old.recorder.close()
     old.recorder = writer(tmp_path / "traces" / old.server_id)
     old.start()
     group.submit(3)
