@@ -51,6 +51,7 @@ COMMANDS = {
     "kill": LazyCommand("actors.cli.kill:kill", "Kill a peer (SIGKILL) and leave it down."),
     "restart": LazyCommand("actors.cli.restart:restart", "Start a peer again from its storage."),
     "chaos": LazyCommand("actors.cli.chaos:chaos", "Make the network between the peers misbehave."),
+    "check": LazyCommand("actors.cli.check:check", "Replay recorded runs, look into them, make tests of them."),
     "doctor": LazyCommand("actors.cli.doctor:doctor", "Versions, paths and disk speed: a block for bug reports."),
 }
 
@@ -70,8 +71,8 @@ Completion for this shell:
 """
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are used, and which tells every error."""
+class LazyCommands(click.Group):
+    """A group whose commands are imported when they are used."""
 
     def __init__(self, *args: Any, lazy: dict[str, LazyCommand], **keywords: Any) -> None:
         super().__init__(*args, **keywords)
@@ -115,6 +116,10 @@ class LazyGroup(click.Group):
         """The list of commands, out of what is known here: nothing is imported."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.summary) for name, command in self.lazy.items()])
+
+
+class LazyGroup(LazyCommands):
+    """The group at the top, which also tells every error."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; however it fails, the error is told here."""

@@ -19,7 +19,7 @@ from msgspec import to_builtins
 
 from actors.cli import COMMANDS
 from actors.cli.output import Format, Output, is_terminal, output_option, say
-from actors.cli.shared import runtime_option
+from actors.cli.shared import record_option, runtime_option
 from actors.demo import happenings as scenario
 from actors.demo import run
 from actors.errors import ActorumError, DataDirectoryInUse, ExitCode, SafetyViolation
@@ -42,6 +42,7 @@ Examples:
   actorum demo --increments 100000 --clients 8
   actorum demo --nodes 5 --keep --data ./five
   actorum demo --runtime locks
+  actorum demo --record ./traces      and then: actorum check replay ./traces
   actorum demo -o json | jq .proven
 
 Exit code 6: something that Raft promises did not hold; the data directory is kept.
@@ -74,6 +75,7 @@ class NotADemoDirectory(ActorumError):
     show_default=True,
     help="Where the peers live.",
 )
+@record_option
 @runtime_option
 @output_option
 def demo(
@@ -83,6 +85,7 @@ def demo(
     data: Path,
     keep: bool,
     engine: Literal["processes", "threads"],
+    record: Path | None,
     runtime: RuntimeName,
     output: Output,
 ) -> None:
@@ -92,16 +95,26 @@ def demo(
     restarts them from disk.  Then it proves, out of everything the clients saw, that no increment was lost or doubled
     and that the whole history is linearizable.
     """
+    if record is not None and record.resolve().is_relative_to(data.resolve()):
+        raise click.UsageError(f"the demo empties {data}, and would take the traces with it: record elsewhere")
     draw = _Lines(output, engine) if output.is_table else _Document(output)
     with demo_directory(data, keep=keep) as directory:
         plan = scenario.Plan(
-            data=directory, increments=increments, clients=clients, nodes=nodes, engine=engine, runtime=runtime
+            data=directory,
+            increments=increments,
+            clients=clients,
+            nodes=nodes,
+            engine=engine,
+            runtime=runtime,
+            record=record,
         )
         with closing(run(plan)) as happenings, draw:
             for event in happenings:
                 draw.show(event)
     if keep:
         say(f"the logs are in {data}")
+    if record is not None:
+        say(f"recorded in {record}: actorum check replay {record}")
 
 
 @contextmanager

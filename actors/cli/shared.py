@@ -35,3 +35,13 @@ def runtime_option(function: F) -> F:
         show_default=True,
         help="Peers as actors with mailboxes, or as threads around one lock.",
     )(function)
+
+
+def record_option(function: F) -> F:
+    """Give a command `--record DIR`: where a trace of each peer is written."""
+    return click.option(
+        "--record",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Record there what happens to each peer, for `actorum check replay`; goes on behind what is there.",
+    )(function)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from actors.cli.output import say
-from actors.cli.shared import data_option, runtime_option
+from actors.cli.shared import data_option, record_option, runtime_option
 
 if TYPE_CHECKING:
     from actors.replicated import Replicated
-    from actors.spec import RuntimeName
+    from actors.spec import RuntimeName, StorageKind
 
 EXAMPLES = """
 Examples:
@@ -25,6 +25,7 @@ Examples:
   actorum up counter --nodes 5 --data ./five &
   actorum up counter --runtime locks
   actorum up counter --chaos          and then: actorum chaos disconnect n1
+  actorum up counter --record ./traces      and later: actorum check replay ./traces
   actorum up mypackage.ledger:Ledger --data ./ledger
 
 Ctrl-C, SIGTERM or `actorum down` stop it in good order; after a crash, start it again on the same directory.
@@ -37,9 +38,19 @@ Ctrl-C, SIGTERM or `actorum down` stop it in good order; after a crash, start it
 @click.option("--name", help="The cluster's name.  [default: that of the directory]")
 @click.option("--memory", is_flag=True, help="Do not wait for the disk: survives kill -9, not a loss of power.")
 @click.option("--chaos", is_flag=True, help="Let `actorum chaos` lose, delay and cut what the peers say to each other.")
+@record_option
 @runtime_option
 @data_option
-def up(machine: str, nodes: int, name: str | None, memory: bool, chaos: bool, runtime: RuntimeName, data: Path) -> None:
+def up(
+    machine: str,
+    nodes: int,
+    name: str | None,
+    memory: bool,
+    chaos: bool,
+    record: Path | None,
+    runtime: RuntimeName,
+    data: Path,
+) -> None:
     """Start a cluster of MACHINE: counter, counters, or "module:Class" of your own."""
     from queue import SimpleQueue
 
@@ -56,7 +67,8 @@ def up(machine: str, nodes: int, name: str | None, memory: bool, chaos: bool, ru
     began = monotonic()
     kind = find_machine(machine)
     refuse_if_served(data)
-    specs = peer_specs(kind, nodes, Settings(), data, "unsynced sqlite" if memory else "sqlite", runtime=runtime)
+    storage: StorageKind = "unsynced sqlite" if memory else "sqlite"
+    specs = peer_specs(kind, nodes, Settings(), data, storage, runtime=runtime, record=record)
     network = Network(spec.config.server_id for spec in specs) if chaos else None
     with run_peers(specs, ProcessHost(), timeout=10.0, data=data, network=network) as cluster:
         assert isinstance(cluster.supervisor, Supervisor)
@@ -66,6 +78,8 @@ def up(machine: str, nodes: int, name: str | None, memory: bool, chaos: bool, ru
         try:
             seconds = monotonic() - began
             say(f"{nodes} peers of {described} ready in {seconds:.1f} s on {data}, leader {cluster.leader()}")
+            if record is not None:
+                say(f"recording into {record}: actorum check replay {record}")
             say(f"stopping: {asked.get()}")
         finally:
             service.close()

@@ -30,6 +30,7 @@ def run(plan: Plan) -> Generator[Happening, None, None]:
         runtime=plan.runtime,
         data=plan.data,
         storage="sqlite",
+        record=plan.record,
         timeout=PATIENCE,
     )
     with cluster_of as counter, load_on(counter.cluster, plan.clients) as load:

@@ -25,6 +25,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     nodes: int = 3
     engine: Literal["processes", "threads"] = "processes"
     runtime: RuntimeName = "actors"
+    record: Path | None = None
+    """Directory for a trace of each peer."""
 
 
 class Starting(Struct, frozen=True, kw_only=True, tag_field="event", tag="starting"):

@@ -26,7 +26,8 @@ from __future__ import annotations
 import fcntl
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from struct import Struct
 from time import monotonic, sleep
@@ -172,14 +173,17 @@ class TraceReader:
         """Bytes of whole records so far: where the torn end begins, once all records were read."""
         self.size = path.stat().st_size
         """Bytes in the file, when it was opened."""
-
-    @property
-    def torn_bytes(self) -> int:
-        """Length of what is behind the last whole record: a record that its writer had no time to finish."""
-        return max(self.path.stat().st_size - self.position, 0)
+        self.torn_bytes = 0
+        """Once all records were read: length of what is behind them, of which its writer made no whole record."""
 
     def __iter__(self) -> Iterator[Record]:
-        for number, (end, encoded) in enumerate(_frames(self.path), start=1):
+        frames = _frames(self.path)
+        for number in count(1):
+            try:
+                end, encoded = next(frames)
+            except StopIteration as stop:
+                self.torn_bytes = stop.value
+                return
             record = _decoded(self.path, number, encoded)
             self.position = end
             yield record
@@ -271,8 +275,8 @@ def _frame(record: bytes) -> bytes:
     return _HEADER.pack(length, checksum, crc32(_CHECKED.pack(length, checksum))) + record
 
 
-def _frames(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Each whole frame's end (a position in the file) and record."""
+def _frames(path: Path) -> Generator[tuple[int, bytes], None, int]:
+    """Each whole frame's end (a position in the file) and record; at last, the length of the torn end."""
     with path.open("rb") as file:
         end = 0
         while len(header := file.read(_HEADER.size)) == _HEADER.size:
@@ -283,11 +287,12 @@ def _frames(path: Path) -> Iterator[tuple[int, bytes]]:
                 raise _damaged(path, end, "the header of a record is not what was written")
             record = file.read(length)
             if len(record) < length:
-                return
+                return len(header) + len(record)
             if crc32(record) != checksum:
                 raise _damaged(path, end, "a record is not what was written")
             end += len(header) + length
             yield end, record
+        return len(header)
 
 
 def _looks_like_a_start(first_bytes: bytes) -> bool:
