@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
 
@@ -167,12 +168,18 @@ def _tell_everything(paths: Iterable[Path], output: Output) -> None:
 
 
 def _list_events(path: Path, stretch: Stretch, output: Output) -> None:
-    if stretch.first < 0:
-        total = verdict(path, quiet=_quiet()).events
-        stretch = Stretch(max(total + stretch.first + 1, 1), None)
-    found = list(stretch_of(_happenings(path), stretch))
+    """Where the run breaks off, what stands before that is listed all the same."""
+    found: deque[Happening] = deque(maxlen=-stretch.first if stretch.first < 0 else None)
+    try:
+        for happening in stretch_of(_happenings(path), stretch):
+            found.append(happening)  # one by one: an error must not take away what came before it
+    finally:
+        _tell_events(found, output)
     if not any(isinstance(happening, Moment) for happening in found):
         event_of(_happenings(path), stretch.first, path)  # it says what there is
+
+
+def _tell_events(found: Sequence[Happening], output: Output) -> None:
     if not output.is_table:
         output.rows([as_record(happening) for happening in found])
         return
@@ -212,7 +219,7 @@ def _compare(file: Path, other: Path, output: Output) -> None:
         first = different[0]
         raise RunsDiffer(
             f"the runs of {first.server} differ at {first.where}",
-            why=f"{first.equal_events} events before it are the same, with the same states and effects",
+            why=f"what is before it is the same: {first.equal_events} events with their states and effects",
         )
 
 

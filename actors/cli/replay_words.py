@@ -7,8 +7,9 @@ added here when the core grows.  Commands are opaque bytes; of entries and comma
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from typing import TypeAlias
 
 import click
 from msgspec import Struct
@@ -20,7 +21,11 @@ from raft_core.state import Progress
 from raft_core.verify.moments import Beginning, Happening, Moment
 from raft_core.verify.replay import Difference
 
+Parts: TypeAlias = Mapping[str, str]
+"""What a field says, in parts that can change by themselves; the name of the only part is empty."""
+
 _INDENT = "  "
+_ABSENT: Parts = {"": "-"}
 
 
 def described(value: object) -> str:
@@ -123,34 +128,39 @@ def shown(moment: Moment, width: int) -> list[str]:
 
 
 def _states(before: Server, after: Server, width: int) -> Iterator[str]:
-    """Each field once; what changed says from what."""
+    """Each field once, those that changed with a mark and with what they were."""
     old, new = dict(_fields(before)), dict(_fields(after))
-    label = max(map(len, {**old, **new}))
+    label = max(map(len, {**new, **old}))
     for name in {**new, **old}:
-        was, now = old.get(name, "-"), new.get(name, "-")
-        text = now if was == now else f"{was} -> {now}"
-        lines = textwrap.wrap(text, max(width - label - 6, 20)) or [""]
-        for number, line in enumerate(lines):
-            mark = "*" if was != now and number == 0 else " "
-            yield f"{mark} {name if number == 0 else '':<{label}}  {line}"
+        was, now = old.get(name, _ABSENT), new.get(name, _ABSENT)
+        lines = textwrap.wrap(_change(was, now), max(width - label - 4, 20)) or [""]
+        yield f"{'*' if was != now else ' '} {name:<{label}}  {lines[0]}"
+        yield from (f"{'':<{label + 4}}{line}" for line in lines[1:])
 
 
-def _fields(server: Server) -> Iterator[tuple[str, str]]:
+def _fields(server: Server) -> Iterator[tuple[str, Parts]]:
     for name in server.__struct_fields__:
         if name not in ("settings", "role"):
-            yield name, _short(getattr(server, name))
-    yield "role", server.role_name
+            yield name, {"": _short(getattr(server, name))}
+    yield "role", {"": server.role_name}
     for name in server.role.__struct_fields__:
         value = getattr(server.role, name)
         if name == "followers":
             yield from ((f"follower {progress.server_id}", _progress(progress)) for progress in value)
         else:
-            yield name, _short(value)
+            yield name, {"": _short(value)}
 
 
-def _progress(progress: Progress) -> str:
+def _progress(progress: Progress) -> Parts:
     names = [name for name in progress.__struct_fields__ if name != "server_id"]
-    return ", ".join(f"{name} {_short(getattr(progress, name))}" for name in names)
+    return {f"{name} ": _short(getattr(progress, name)) for name in names}
+
+
+def _change(was: Parts, now: Parts) -> str:
+    if was.keys() != now.keys():
+        return f"{_change(was, was)} -> {_change(now, now)}"
+    texts = (text if was[name] == text else f"{was[name]} -> {text}" for name, text in now.items())
+    return ", ".join(f"{name}{text}" for name, text in zip(now, texts, strict=True))
 
 
 def _effects(moment: Moment, width: int) -> Iterator[str]:
@@ -159,7 +169,9 @@ def _effects(moment: Moment, width: int) -> Iterator[str]:
         return
     if moment.carried_out is None:
         last = moment.number + moment.size - moment.position
-        yield f"{_INDENT}carried out at the end of the turn, together with those of its other events: see event {last}"
+        yield from _wrapped(
+            f"carried out at the end of the turn, with those of its other events: see event {last}", width
+        )
         return
     yield ""
     yield click.style("carried out at the end of this turn, for all its events", bold=True)

@@ -312,6 +312,6 @@ def _damaged(path: Path, position: int, damage: str) -> TraceDamaged:
         f"the trace {path} is damaged at byte {position}: {damage}",
         why="what follows cannot be trusted, and a trace with a hole proves nothing. The server's own data is "
         "elsewhere: nothing that it promised depends on this file",
-        fix=f"what stands before that byte can still be replayed; to record again, move the file away (mv {path} "
-        f"{path}.damaged)",
+        fix=f"`actorum check replay {path} --show 1:` lists what stands before that byte; to record again, move the "
+        f"file away (mv {path} {path}.damaged)",
     )
