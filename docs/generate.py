@@ -7,7 +7,6 @@ python docs/generate.py --check  exit 1 if one of them is not what would be writ
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -22,8 +21,10 @@ import raft_core
 from actors import errors
 from actors.bound import BoundCommand, BoundQuery
 from actors.cli import COMMANDS, app
+from actors.cli.check import CHECKS
 from actors.replicated import ClusterStarter
 from actors.sim import SimCluster
+from docs.trace_format import described_fields, trace_page
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code; change it there. -->\n"
@@ -31,7 +32,8 @@ NOTE = "<!-- Written by docs/generate.py from the code; change it there. -->\n"
 
 def errors_page() -> str:
     """Every error: code, exit code, meaning."""
-    for module in ("actors.storage.port", "actors.demo", *(c.place.partition(":")[0] for c in COMMANDS.values())):
+    places = [command.place.partition(":")[0] for command in (*COMMANDS.values(), *CHECKS.values())]
+    for module in ("actors.storage.port", "actors.demo", *places):
         import_module(module)  # they have errors of their own
     kinds = sorted(_subclasses(errors.ActorumError), key=lambda kind: kind.code)
     rows = [f"| `{k.code}` | `{k.__name__}` | {int(k.exit_code)} | {_first_lines(k)} |" for k in kinds]
@@ -65,7 +67,7 @@ def _subclasses(kind: type[errors.ActorumError]) -> Iterator[type[errors.Actorum
 def settings_page() -> str:
     """Every setting with its default."""
     defaults = raft_core.Settings()
-    described = _described_fields(raft_core.Settings)
+    described = described_fields(raft_core.Settings)
     rows = [
         f"| `{field.name}` | {getattr(defaults, field.name):,} | {described[field.name]} |"
         for field in msgspec.structs.fields(raft_core.Settings)
@@ -104,7 +106,10 @@ def cli_page() -> str:
 
 def _about(command: click.Command, path: str) -> list[str]:
     if isinstance(command, click.Group):
-        return [line for name, sub in command.commands.items() for line in _about(sub, f"{path} {name}")]
+        context = click.Context(command)
+        names = list(command.commands) or command.list_commands(context)  # a list that is not lazy would be sorted
+        subs = [(name, command.get_command(context, name)) for name in names]
+        return [line for name, sub in subs if sub is not None for line in _about(sub, f"{path} {name}")]
     named = [p for p in command.params if isinstance(p, click.Argument) and p.name]
     arguments = [f" {p.name.upper()}" if p.required else f" [{p.name.upper()}]" for p in named if p.name]
     lines = [f"## {path}{''.join(arguments)}", "", " ".join((command.help or "").replace("\b", "").split()), ""]
@@ -192,13 +197,6 @@ def _first_lines(kind: object) -> str:
     return text.replace("|", "\\|")
 
 
-def _described_fields(kind: type) -> dict[str, str]:
-    """The string that stands behind each field in the class body."""
-    source = inspect.getsource(kind)
-    found = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', source, flags=re.MULTILINE | re.DOTALL)
-    return {name: " ".join(text.split()) for name, text in found}
-
-
 STARS: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 CLASSES: dict[type, str] = {
@@ -225,7 +223,7 @@ CLUSTER_OPTIONS = {
     "allow_code": "Take code commands; by default only without `data`.",
     "check_determinism": "Apply everything twice and compare: slow, for debugging.",
     "record": "Directory for a trace of each peer: everything that happens to its server, to be "
-    "[replayed](../how-to/make-trouble.md).",
+    "[replayed](../how-to/replay-a-failure.md).",
     "chaos": "`cluster.network` can lose, delay, double and cut what peers say to each other; always so with "
     '`engine="sim"`.',
 }
@@ -237,6 +235,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "events-and-effects.md": effects_page,
     "cli.md": cli_page,
+    "trace-format.md": lambda: NOTE + trace_page(),
 }
 
 

@@ -69,7 +69,7 @@ def stretch_asked(context: click.Context, parameter: click.Parameter, value: str
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--at", type=click.IntRange(1), metavar="N", help="Stop at event N; show the state and its effects.")
 @click.option(
     "--show", callback=stretch_asked, metavar="FIRST:LAST", help="List these events, each with the state after it."
@@ -77,7 +77,7 @@ def stretch_asked(context: click.Context, parameter: click.Parameter, value: str
 @click.option(
     "--diff",
     "other",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="OTHER",
     help="Compare with another run of the same servers; say where they first differ.",
 )
@@ -113,10 +113,10 @@ def replay(
 
 
 def _the_one(file: Path) -> Path:
-    if file.is_dir():
-        names = " or ".join(str(path) for path in trace_files(file))
-        raise click.UsageError(f"say whose events: {names}")
-    return file
+    paths = trace_files(file)
+    if len(paths) > 1:
+        raise click.UsageError(f"say whose events: {' or '.join(map(str, paths))}")
+    return paths[0]
 
 
 def _quiet() -> bool:
@@ -208,8 +208,6 @@ def _width() -> int:
 
 
 def _compare(file: Path, other: Path, output: Output) -> None:
-    if file.is_dir() != other.is_dir():
-        raise click.UsageError("--diff compares two traces, or two directories of traces")
     comparisons = [compare(one, two) for one, two in _pairs(file, other)]
     if output.is_table:
         _tell_comparisons(comparisons, (str(file), str(other)), output)
@@ -224,9 +222,11 @@ def _compare(file: Path, other: Path, output: Output) -> None:
 
 
 def _pairs(file: Path, other: Path) -> list[tuple[Path, Path]]:
+    left, right = ({path.name: path for path in trace_files(place)} for place in (file, other))
+    if file.is_dir() != other.is_dir():
+        raise click.UsageError("--diff compares two traces, or two directories of traces")
     if not file.is_dir():
         return [(file, other)]
-    left, right = ({path.name: path for path in trace_files(place)} for place in (file, other))
     if lonely := sorted(left.keys() ^ right.keys()):
         raise click.UsageError(f"only one of the two directories has {', '.join(lonely)}")
     return [(path, right[name]) for name, path in left.items()]

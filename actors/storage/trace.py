@@ -50,6 +50,7 @@ SUFFIX = ".trace"
 _HEADER = Struct(">III")
 _CHECKED = Struct(">II")
 """The part of a header that its own CRC covers."""
+_MAKE_ONE = "`actorum up --record DIR`, or Machine.cluster(record=DIR), records one"
 _SIGNS = (b"type", b"Started")
 """What stands near the beginning of every trace."""
 _NEAR = 64
@@ -196,7 +197,10 @@ def read_trace(path: Path) -> Iterator[Record]:
 
 def read_whole_trace(path: Path) -> TraceReader:
     """A reader of a trace that can be replayed.  Raises `TraceCutShort` if its first record is not a whole start."""
-    first = next(read_trace(path), None)
+    try:
+        first = next(read_trace(path), None)
+    except OSError as error:
+        raise NotATrace(f"{path} cannot be read: {error.strerror}", fix=_MAKE_ONE) from None
     if not isinstance(first, Started):
         raise TraceCutShort(
             f"{path} has no beginning: {_what_is_there(path, first)}",
@@ -208,6 +212,8 @@ def read_whole_trace(path: Path) -> TraceReader:
 
 def trace_files(place: Path) -> list[Path]:
     """The traces that `place` means: itself, or all in the directory that it is, in the order of their servers."""
+    if not place.exists():
+        raise NotATrace(f"there is no {place}", fix=_MAKE_ONE)
     if not place.is_dir():
         return [place]
     found = sorted(place.glob(f"*{SUFFIX}"), key=lambda path: (len(path.name), path.name))
@@ -215,7 +221,7 @@ def trace_files(place: Path) -> list[Path]:
         raise NotATrace(
             f"there is no trace in {place}",
             why=f"a directory of traces has one file for each server, such as n1{SUFFIX}",
-            fix="actorum up --record DIR, or Machine.cluster(record=DIR), makes one",
+            fix=_MAKE_ONE,
         )
     return found
 
