@@ -55,7 +55,7 @@ def _short(value: object) -> str:
         case frozenset():
             return " ".join(sorted(value)) or "none"
         case Log():
-            return f"{value.last_index} of last term {value.last_term}"
+            return f"up to {value.last_index}, last term {value.last_term}"
         case Struct():
             return f"({described(value)})"
         case _:

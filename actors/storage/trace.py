@@ -26,7 +26,8 @@ from __future__ import annotations
 import fcntl
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from struct import Struct
@@ -42,6 +43,7 @@ from actors.storage.port import CorruptStorage, StorageError, StorageInUse, Unkn
 from raft_core.effects import Effect
 from raft_core.events import Event
 from raft_core.state import Server
+from raft_core.types import ServerId
 from raft_core.verify.replay import FORMAT, Record, Started, decode_record, encode_record, started, turn
 
 SUFFIX = ".trace"
@@ -159,6 +161,24 @@ class TraceWriter(TraceRecorder):
             # Part of the frame may be there; a further one behind it would be damage.
             self.close()
             raise translated(self._path, error) from error
+
+
+@contextmanager
+def recorders(directory: Path) -> Iterator[Callable[[ServerId], TraceWriter]]:
+    """Gives each server its writer into `directory`, the same for all its incarnations: for peers that live in one
+    thread, as those of a simulation do."""
+    writers: dict[ServerId, TraceWriter] = {}
+
+    def recorder_of(server_id: ServerId) -> TraceWriter:
+        if server_id not in writers:
+            writers[server_id] = TraceWriter(directory / f"{server_id}{SUFFIX}")
+        return writers[server_id]
+
+    try:
+        yield recorder_of
+    finally:
+        for writer in writers.values():
+            writer.close()
 
 
 class TraceReader:

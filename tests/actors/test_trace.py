@@ -25,8 +25,16 @@ from actors.deadlines import Deadlines
 from actors.interpreter import Interpreter
 from actors.protocol import PeerMessage, SubmitCommands
 from actors.storage.memory import MemoryStorage
-from actors.storage.port import CorruptStorage, StorageError, UnknownFormat
-from actors.storage.trace import MemoryTrace, TraceRecorder, TraceWriter, read_trace
+from actors.storage.port import CorruptStorage, StorageError, StorageInUse, UnknownFormat
+from actors.storage.trace import (
+    MemoryTrace,
+    TraceReader,
+    TraceRecorder,
+    TraceWriter,
+    read_trace,
+    recorders,
+    trace_files,
+)
 from raft_core import (
     AppendEntries,
     AppendToLog,
@@ -360,6 +368,41 @@ def test_nothing_is_appended_to_a_damaged_trace(tmp_path: Path) -> None:
         TraceWriter(path)
     assert path.read_bytes() == damaged
     assert "why: " in str(caught.value) and f"mv {path} {path}.damaged" in str(caught.value)
+
+
+def test_a_trace_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    first = TraceWriter(path)
+    try:
+        first.started(follower("n1", NAMES))
+        with pytest.raises(StorageInUse, match=str(path)):
+            TraceWriter(path)
+        first.started(follower("n1", NAMES))
+    finally:
+        first.close()
+    TraceWriter(path).close()
+    assert len(list(read_trace(path))) == 2, "whoever was refused changed nothing"
+
+
+def test_a_reader_says_how_far_it_is_and_what_is_torn(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    records = write(path, turns=2)
+    path.write_bytes(path.read_bytes() + b"\0\0\0")
+    reader = TraceReader(path)
+    ends = [reader.position for _ in reader]
+    assert len(ends) == len(records) and ends[-1] == reader.size - 3
+    assert (reader.position, reader.torn_bytes) == (ends[-1], 3)
+
+
+def test_peers_of_one_thread_record_side_by_side_and_on_through_their_restarts(tmp_path: Path) -> None:
+    with recorders(tmp_path) as recorder_of:
+        for _ in range(2):
+            for name in NAMES:
+                recorder_of(name).started(follower(name, NAMES))
+    assert [path.name for path in trace_files(tmp_path)] == ["n1.trace", "n2.trace", "n3.trace"]
+    for path in trace_files(tmp_path):
+        assert replay(read_trace(path)).incarnations == 2
+        TraceWriter(path).close()  # nobody holds it any more
 
 
 @pytest.mark.parametrize(
