@@ -169,6 +169,9 @@ Numbers are big-endian. A frame is written by one `write` before anything that t
 killed writer leaves at most the beginning of a frame at the end, the *torn end*: it is no damage, and nothing in it was
 seen by anybody. Everything else whose checksums do not hold is damage. A file has one writer at a time.
 
+Turns are numbered, so none can be missing between two others or change its place. Nothing is fsynced: a loss of power
+may cost the end of a trace. A server that then starts again with more than its trace explains gives that away: a *gap*.
+
 ## Versions
 
 This is format {format}; the number is the `format` of every start. A reader skips fields it does not know, so fields
@@ -237,6 +240,7 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "digest": ("string", "Of the state at the end."),
         "whole_bytes": ("integer", "Length of all whole records."),
         "torn_bytes": ("integer", "Length of the torn end; 0 if there is none."),
+        "gaps": ("array of integer", "Incarnations that begin with more than what stands before them explains."),
     },
 }
 """Each field of each line; the page is not written if one is missing here."""

@@ -21,18 +21,18 @@ from actors.cli.output import Format, Output, is_terminal, output_option, say
 from actors.cli.replay_export import write_test
 from actors.cli.replay_runs import (
     Comparison,
+    RunReader,
     RunsDiffer,
     Stretch,
     Verdict,
     compare,
     event_of,
     happenings,
-    judged,
     stretch_of,
     verdict,
 )
 from actors.cli.replay_words import compared, listed, shown
-from actors.storage.trace import read_whole_trace, trace_files
+from actors.storage.trace import trace_files
 from raft_core.verify.moments import Happening, Moment, as_record
 
 EXAMPLES = """
@@ -50,6 +50,8 @@ Examples:
 Exit codes: 6 if a run does not come out again, 4 if --diff finds a difference, 2 if a file cannot be read as a trace.
 """
 
+_FOR_PROGRAMS = ("whole_bytes", "torn_bytes", "gaps")
+"""Of a verdict; people are told in words, if there is something to tell."""
 WIDEST = 120
 """Characters in a line at most, where lines are wrapped."""
 
@@ -129,18 +131,23 @@ def _quiet() -> bool:
 
 def _judge(paths: Iterable[Path], output: Output) -> None:
     verdicts = [verdict(path) for path in paths]
-    _warn_of_torn_ends(verdicts)
+    _warn(verdicts)
     rows: list[dict[str, object]] = [to_builtins(one) for one in verdicts]
     if not output.is_table:
         output.rows(rows)
         return
-    output.rows([{key: value for key, value in row.items() if not key.endswith("bytes")} for row in rows])
+    output.rows([{key: value for key, value in row.items() if key not in _FOR_PROGRAMS} for row in rows])
     runs = "the run replays" if len(rows) == 1 else f"all {len(rows)} runs replay"
     say(f"{runs} bit for bit: every state and every effect came out as it was recorded")
 
 
-def _warn_of_torn_ends(verdicts: Iterable[Verdict]) -> None:
+def _warn(verdicts: Iterable[Verdict]) -> None:
     for one in verdicts:
+        for incarnation in one.gaps:
+            say(
+                f"{one.server}: turns are missing before incarnation {incarnation}, which begins with more than the "
+                f"trace explains: its end was lost with the power, or the server was started on other data"
+            )
         if one.torn_bytes:
             say(
                 f"{one.server}: the trace ends with {one.torn_bytes} bytes of a turn whose recording was cut off, by a "
@@ -151,16 +158,16 @@ def _warn_of_torn_ends(verdicts: Iterable[Verdict]) -> None:
 def _tell_everything(paths: Iterable[Path], output: Output) -> None:
     """Each event as one line, and a line at the end of each run."""
     for path in paths:
-        reader = read_whole_trace(path)
+        run = RunReader(path, quiet=_quiet())
         incarnations = turns = events = 0
-        for happening in happenings(reader, _quiet()):
+        for happening in happenings(run):
             output.record(as_record(happening))
             if isinstance(happening, Moment):
                 events, server = happening.number, happening.after
                 turns += happening.carried_out is not None
             else:
                 incarnations, server = happening.incarnation, happening.server
-        end = judged(reader, server, incarnations, turns, events)
+        end = run.verdict(server, incarnations, turns, events)
         output.record({"record": "end", **to_builtins(end)})
 
 
@@ -197,7 +204,7 @@ def _show_event(path: Path, number: int, output: Output) -> None:
 
 
 def _happenings(path: Path) -> Iterator[Happening]:
-    return happenings(read_whole_trace(path), _quiet())
+    return happenings(RunReader(path, quiet=_quiet()))
 
 
 def _width() -> int:
@@ -260,7 +267,7 @@ def _tell_comparisons(comparisons: Iterable[Comparison], names: tuple[str, str],
 
 def _write_test(file: Path, target: Path, output: Output) -> None:
     runs = {path: verdict(path) for path in trace_files(file)}
-    _warn_of_torn_ends(runs.values())
+    _warn(runs.values())
     written = [str(path) for path in write_test(target, runs)]
     if output.is_table:
         say(f"written: {', '.join(written)}; run it: pytest {target}")

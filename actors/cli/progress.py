@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from types import TracebackType
 
@@ -21,13 +22,13 @@ _LOOK_EVERY = 0.05
 
 
 class Progress:
-    """So much of `total` is done; as a context manager it takes its bar away at the end."""
+    """So much of `total` is done; as a context manager it takes its bar away at the end.  `quiet`: it shows nothing."""
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, *, quiet: bool = False) -> None:
         self._title = title
         self._total = max(total, 1)
         self._has_bar = is_terminal(sys.stderr)
-        self._next = monotonic() + (_GRACE if self._has_bar else _NEWS_EVERY)
+        self._next = inf if quiet else monotonic() + (_GRACE if self._has_bar else _NEWS_EVERY)
         self._update: Callable[[int], None] | None = None
         self._stop: Callable[[], None] | None = None
 

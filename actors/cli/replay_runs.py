@@ -16,8 +16,9 @@ from msgspec import Struct
 from actors.cli.progress import Progress
 from actors.cli.replay_words import described
 from actors.errors import ActorumError, ExitCode, SafetyViolation
-from actors.storage.trace import TraceReader, read_whole_trace
+from actors.storage.trace import read_whole_trace
 from raft_core import Server
+from raft_core.verify.gaps import Gaps
 from raft_core.verify.moments import Beginning, Happening, Moment, moments, state
 from raft_core.verify.replay import Difference, Divergence, Record, ReplayReport, Turn, advance, state_digest
 
@@ -61,43 +62,51 @@ class Verdict(Struct, frozen=True):
     """Length of all records that are whole."""
     torn_bytes: int
     """Length of a last one that its writer had no time to finish."""
+    gaps: tuple[int, ...]
+    """Incarnations that begin with more than what stands before them explains: turns are missing there."""
 
 
 # --- Does it come out again?
 
 
 def verdict(path: Path, *, quiet: bool = False) -> Verdict:
-    """Replay the whole run.  Raises `ReplayDiverged`; errors of the file are those of `TraceReader`."""
-    reader = read_whole_trace(path)
+    """Replay the whole run.  Raises `ReplayDiverged`; errors of the file are those of `read_whole_trace`."""
+    run = RunReader(path, quiet=quiet)
     report: ReplayReport | None = None
-    for record in watched(reader, quiet):
+    for record in run:
         report = _one_further(path, report, record)
     assert report is not None, "there is a start"
-    return judged(reader, report.server, report.incarnations, report.turns, report.events)
+    return run.verdict(report.server, report.incarnations, report.turns, report.events)
 
 
-def watched(reader: TraceReader, quiet: bool = False) -> Iterator[Record]:
-    """The records, with a bar that shows how far they have been taken."""
-    if quiet:
-        yield from reader
-        return
-    with Progress(f"replaying {reader.path.name}", reader.size) as progress:
-        for record in reader:
-            progress.show(reader.position)
-            yield record
+class RunReader:
+    """The records of a run, once, with a bar that shows how far they have been taken."""
 
+    def __init__(self, path: Path, *, quiet: bool = False) -> None:
+        self.path = path
+        self._reader = read_whole_trace(path)
+        self._quiet = quiet
+        self._gaps = Gaps()
 
-def judged(reader: TraceReader, server: Server, incarnations: int, turns: int, events: int) -> Verdict:
-    """The verdict on a run that was read to its end, which left it as `server`."""
-    return Verdict(
-        server=server.server_id,
-        incarnations=incarnations,
-        turns=turns,
-        events=events,
-        digest=state_digest(server),
-        whole_bytes=reader.position,
-        torn_bytes=reader.torn_bytes,
-    )
+    def __iter__(self) -> Iterator[Record]:
+        with Progress(f"replaying {self.path.name}", self._reader.size, quiet=self._quiet) as progress:
+            for record in self._reader:
+                progress.show(self._reader.position)
+                self._gaps.take(record)
+                yield record
+
+    def verdict(self, server: Server, incarnations: int, turns: int, events: int) -> Verdict:
+        """On the run, when it was read to its end, and replaying it left `server`."""
+        return Verdict(
+            server=server.server_id,
+            incarnations=incarnations,
+            turns=turns,
+            events=events,
+            digest=state_digest(server),
+            whole_bytes=self._reader.position,
+            torn_bytes=self._reader.torn_bytes,
+            gaps=tuple(self._gaps.found),
+        )
 
 
 def _one_further(path: Path, report: ReplayReport | None, record: Record) -> ReplayReport:
@@ -135,18 +144,18 @@ def _both_sides(difference: Difference) -> list[str]:
 # --- Which events are in it?
 
 
-def happenings(reader: TraceReader, quiet: bool = False) -> Iterator[Happening]:
+def happenings(run: RunReader) -> Iterator[Happening]:
     """The events of a run.  `ReplayDiverged` comes behind the last event of a turn that does not replay."""
     latest: Moment | None = None
     try:
-        for happening in moments(watched(reader, quiet)):
+        for happening in moments(run):
             latest = happening if isinstance(happening, Moment) else None
             yield happening
     except Divergence as divergence:
         events = range(0)
         if divergence.turn and latest is not None:
             events = range(latest.number - latest.position + 1, latest.number + 1)
-        raise diverged(reader.path, divergence, events) from None
+        raise diverged(run.path, divergence, events) from None
 
 
 class Stretch(NamedTuple):
@@ -211,7 +220,7 @@ def compare(one: Path, other: Path) -> Comparison:
     """
     equal = 0
     server = one.stem
-    left, right = happenings(read_whole_trace(one)), happenings(read_whole_trace(other), quiet=True)
+    left, right = happenings(RunReader(one)), happenings(RunReader(other, quiet=True))
     for first, second in zip_longest(left, right):
         if differences := tuple(_differences(first, second)):
             return Comparison(server, equal, _place(first or second), differences)

@@ -62,6 +62,7 @@ def test_a_run_that_comes_out_again_is_told_with_its_turns_events_and_last_diges
         "digest": state_digest(report.server),
         "whole_bytes": trace.stat().st_size,
         "torn_bytes": 0,
+        "gaps": [],
     }
 
 

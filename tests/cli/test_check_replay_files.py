@@ -178,3 +178,14 @@ def test_a_writer_that_was_killed_in_the_middle_of_a_record_left_a_torn_end_and_
     record(path, TURNS[:1])
     (told,) = in_json(path)
     assert (told["incarnations"], told["turns"], told["torn_bytes"]) == (2, 5, 0), "the next writer goes on behind it"
+
+
+def test_turns_that_are_missing_before_a_restart_are_told(trace: Path, tmp_path: Path) -> None:
+    """All checksums and numbers hold: only what the server found in its storage gives it away."""
+    records = list(read_trace(trace))
+    assert in_json(trace)[0]["gaps"] == []
+    lossy = write(tmp_path / "n1.trace", [*records[:3], *records[6:]])
+    assert in_json(lossy)[0]["gaps"] == [2]
+    warned = check(lossy).stderr
+    assert warned.startswith("n1: turns are missing before incarnation 2")
+    assert "bit for bit" in warned
