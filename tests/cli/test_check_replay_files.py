@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import msgpack
 from msgspec.structs import replace
 
 from actors.storage.journal import JournalStorage
@@ -131,6 +132,8 @@ def test_another_version_of_the_format_is_named_and_not_guessed_at(trace: Path, 
     error = refused(later)
     assert error["code"] == "TRACE-FORMAT-UNKNOWN"
     assert "format 2" in error["what"] and "reads format 1" in error["what"]
+    of_other_fields = msgpack.encode({"type": "Started", "format": 3, "server": "n1"})
+    assert "format 3" in refused(write(tmp_path / "much-later.trace", [of_other_fields]))["what"]
     unknown = write(tmp_path / "unknown.trace", [first, b"\x81\xa4type\xa5Twist"])
     error = refused(unknown)
     assert (error["code"], "record 2" in error["what"]) == ("TRACE-FORMAT-UNKNOWN", True)
