@@ -224,7 +224,7 @@ def _compare(file: Path, other: Path, output: Output) -> None:
         first = different[0]
         raise RunsDiffer(
             f"the runs of {first.server} differ at {first.where}",
-            why=f"what is before it is the same: {first.equal_events} events with their states and effects",
+            why=f"up to there {first.equal_events} events are the same, with their states and effects",
         )
 
 
