@@ -32,6 +32,7 @@ from actors.cli.replay_runs import (
     verdict,
 )
 from actors.cli.replay_words import compared, listed, shown
+from actors.errors import ActorumError
 from actors.storage.trace import trace_files
 from raft_core.verify.moments import Happening, Moment, as_record
 
@@ -130,15 +131,32 @@ def _quiet() -> bool:
 
 
 def _judge(paths: Iterable[Path], output: Output) -> None:
-    verdicts = [verdict(path) for path in paths]
+    """All of them, also behind one that fails; the gravest failure is the one that is raised."""
+    verdicts: list[Verdict] = []
+    failures: list[ActorumError] = []
+    for path in paths:
+        try:
+            verdicts.append(verdict(path))
+        except ActorumError as error:
+            failures.append(error)
+    _tell_verdicts(verdicts, output)
     _warn(verdicts)
+    if failures:
+        gravest = max(failures, key=lambda failure: failure.exit_code)
+        for failure in failures:
+            if failure is not gravest:
+                say(str(failure).partition("\n")[0])
+        raise gravest
+    runs = "the run replays" if len(verdicts) == 1 else f"all {len(verdicts)} runs replay"
+    if output.is_table:
+        say(f"{runs} bit for bit: every state and every effect came out as it was recorded")
+
+
+def _tell_verdicts(verdicts: Iterable[Verdict], output: Output) -> None:
     rows: list[dict[str, object]] = [to_builtins(one) for one in verdicts]
-    if not output.is_table:
-        output.rows(rows)
-        return
-    output.rows([{key: value for key, value in row.items() if key not in _FOR_PROGRAMS} for row in rows])
-    runs = "the run replays" if len(rows) == 1 else f"all {len(rows)} runs replay"
-    say(f"{runs} bit for bit: every state and every effect came out as it was recorded")
+    if output.is_table:
+        rows = [{key: value for key, value in row.items() if key not in _FOR_PROGRAMS} for row in rows]
+    output.rows(rows)
 
 
 def _warn(verdicts: Iterable[Verdict]) -> None:

@@ -20,8 +20,19 @@ from actors.storage.trace import read_trace
 from raft_core import (
     PersistTermAndVote,
 )
-from raft_core.verify.replay import Started
-from tests.cli.recorded import ROOT, TURNS, check, ends_of_records, in_json, record, refused, two_incarnations, write
+from raft_core.verify.replay import Started, Turn
+from tests.cli.recorded import (
+    ROOT,
+    TURNS,
+    check,
+    ends_of_records,
+    in_json,
+    record,
+    refused,
+    server_of,
+    two_incarnations,
+    write,
+)
 
 
 @pytest.fixture
@@ -192,3 +203,21 @@ def test_turns_that_are_missing_before_a_restart_are_told(trace: Path, tmp_path:
     warned = check(lossy).stderr
     assert warned.startswith("n1: turns are missing before incarnation 2")
     assert "bit for bit" in warned
+
+
+def test_one_trace_that_fails_does_not_hide_the_others_and_a_divergence_is_graver_than_damage(tmp_path: Path) -> None:
+    for name in ("n1", "n2", "n3"):
+        record(tmp_path / f"{name}.trace", server=server_of(name))
+    damaged, diverging = tmp_path / "n1.trace", tmp_path / "n2.trace"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    done = check(tmp_path, code=2)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["SERVER", "n2", "n3"]
+    assert "replay bit for bit" not in done.stderr
+    records = list(read_trace(diverging))
+    last = records.pop()
+    assert isinstance(last, Turn)
+    diverging.unlink()
+    write(diverging, [*records, replace(last, effects=())])
+    done = check(tmp_path, code=6)
+    assert done.stderr.startswith("error[TRACE-DAMAGED]") and "\nerror[REPLAY-DIVERGED]" in done.stderr
+    assert [row["server"] for row in in_json(tmp_path, code=6)] == ["n3"]
