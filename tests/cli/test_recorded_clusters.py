@@ -53,7 +53,7 @@ def test_a_recorded_demonstration_replays(engine: str, runtime: str, tmp_path: P
     verdicts = in_json(tmp_path / "traces")
     assert sorted(verdict["incarnations"] for verdict in verdicts) == [2, 2, 3]
     assert [(verdict["server"], verdict["gaps"]) for verdict in verdicts] == [(name, []) for name in NAMES]
-    assert len({line["after"]["log"]["last_index"] for line in last_events(tmp_path / "traces")}) == 1
+    assert min(line["after"]["log"]["last_index"] for line in last_events(tmp_path / "traces")) > 100
 
 
 def last_events(traces: Path) -> list[dict[str, Any]]:
