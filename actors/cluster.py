@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -17,6 +17,7 @@ from actors.cluster_ports import ClusterClient, Peers
 from actors.codec import RUN_CODE, code_tag, encode_code
 from actors.errors import NoQuorum, TimersTooShort, WrongArguments
 from actors.hosts import Host, ProcessHost, ThreadHost, end_if_being_started
+from actors.interpreter import Recorder
 from actors.machine import refuse_inside_apply
 from actors.network import Network
 from actors.protocol import Digest, Status
@@ -239,22 +240,26 @@ def start_cluster(
     check_timers(settings)
     _check_options(nodes, engine, storage, runtime)
     if engine == "sim":
-        if data is not None or storage == "sqlite" or record is not None:
+        if data is not None or storage == "sqlite":
             raise WrongArguments(
-                "the simulated cluster keeps nothing on disk", fix='leave out data=, storage="sqlite" and record='
+                "the simulated cluster keeps nothing on disk", fix='leave out data= and storage="sqlite"'
             )
         from actors.sim import start_sim_cluster
 
-        with start_sim_cluster(
-            machine,
-            nodes=nodes,
-            seed=seed or 0,
-            timeout=timeout,
-            settings=settings,
-            allow_code=allow_code is not False,
-            check_determinism=check_determinism,
-            runtime=runtime,
-        ) as bound:
+        with (
+            _recording(record) as recorder_of,
+            start_sim_cluster(
+                machine,
+                nodes=nodes,
+                seed=seed or 0,
+                timeout=timeout,
+                settings=settings,
+                allow_code=allow_code is not False,
+                check_determinism=check_determinism,
+                runtime=runtime,
+                recorder_of=recorder_of,
+            ) as bound,
+        ):
             yield bound
         return
     with _directory(data, storage, engine) as (directory, kind):
@@ -278,6 +283,15 @@ def start_cluster(
         kept = Path(data) if data else None
         with run_peers(specs, host, timeout=timeout, data=kept, network=network, seed=seed) as cluster:
             yield machine._bound(ClusterHandle(cluster.client, cluster))
+
+
+def _recording(record: str | Path | None) -> AbstractContextManager[Callable[[ServerId], Recorder | None]]:
+    """Who records what happens to the peers of a simulation."""
+    if record is None:
+        return nullcontext(lambda server_id: None)
+    from actors.storage.trace import recorders
+
+    return recorders(Path(record))
 
 
 @contextmanager

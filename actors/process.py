@@ -75,7 +75,12 @@ def start_peer(
             trace.close()
         stopped(error)
 
-    peer = start_of(spec.runtime)(PeerParts(spec.config, storage, host, channel, ended, boundary, trace))
+    try:
+        peer = start_of(spec.runtime)(PeerParts(spec.config, storage, host, channel, ended, boundary, trace))
+    except BaseException:
+        if trace is not None:
+            trace.close()  # nobody else will, and it has one writer at a time
+        raise
     channel.send(PeerReady(os.getpid(), peer.recovered_index))
     return peer
 

@@ -22,11 +22,12 @@ Rules of the package:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from actors.cluster import ClusterHandle
+from actors.interpreter import Recorder
 from actors.replicated import Replicated
 from actors.sim.client import SimClient
 from actors.sim.cluster import SimCluster
@@ -34,7 +35,7 @@ from actors.sim.incarnation import PeerPlan
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Timeline
 from actors.spec import RuntimeName
-from raft_core import Settings
+from raft_core import ServerId, Settings
 
 __all__ = ["SimCluster", "start_sim_cluster"]
 
@@ -52,11 +53,15 @@ def start_sim_cluster(
     allow_code: bool,
     check_determinism: bool,
     runtime: RuntimeName = "actors",
+    recorder_of: Callable[[ServerId], Recorder | None] = lambda server_id: None,
 ) -> Iterator[M]:
-    """Give a bound instance of `machine` over `nodes` simulated peers; `timeout` is in virtual seconds."""
+    """Give a bound instance of `machine` over `nodes` simulated peers; `timeout` is in virtual seconds.
+
+    `recorder_of`: who records what happens to a server."""
     timeline = Timeline(seed)
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
-    peers = SimPeers(PeerPlan(names, settings, machine, allow_code, check_determinism, runtime), timeline)
+    plan = PeerPlan(names, settings, machine, allow_code, check_determinism, runtime, recorder_of)
+    peers = SimPeers(plan, timeline)
     client = SimClient(timeline, timeout=timeout, health=peers.health)
     peers.start()
     client.client_id = peers.add_listener(client)

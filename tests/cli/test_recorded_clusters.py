@@ -120,6 +120,19 @@ def test_a_simulation_records_into_files_that_replay_and_the_same_seed_gives_the
     check(tmp_path / "one", "--diff", tmp_path / "other", code=4)
 
 
+@pytest.mark.parametrize("runtime", ["actors", "locks"])
+def test_a_simulated_cluster_records_like_any_other(runtime: RuntimeName, tmp_path: Path) -> None:
+    for name in ("one", "same"):
+        with Counter.cluster(engine="sim", seed=3, runtime=runtime, record=tmp_path / name) as counter:
+            counter.incr()
+            killed = counter.cluster.kill_leader()
+            counter.incr()
+            counter.cluster.restart(killed)
+            counter.cluster.wait_until_equal()
+    assert sorted(verdict["incarnations"] for verdict in in_json(tmp_path / "one")) == [1, 1, 2]
+    assert check(tmp_path / "one", "--diff", tmp_path / "same").stdout.count("no difference") == 3
+
+
 @pytest.mark.parametrize("engine", ["threads", "processes"])
 def test_two_clusters_cannot_record_into_one_directory(engine: Literal["threads", "processes"], tmp_path: Path) -> None:
     with Counter.cluster(engine="threads", record=tmp_path, timeout=PATIENCE) as counter:
