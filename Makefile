@@ -12,7 +12,7 @@ export PIP_QUIET := 1
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
-SOURCES := raft_core actors tests examples benchmarks docs/generate.py
+SOURCES := raft_core actors tests examples benchmarks docs
 
 .PHONY: help demo test lint check docs bench kill-trials lab coverage clean
 
@@ -34,7 +34,7 @@ lint: .venv/.stamp-lint ## style, format, types, import contracts
 check: lint test ## lint and test: what a change must pass
 
 docs: .venv/.stamp-project ## write the reference pages anew, from the code
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs
 
 bench: .venv/.stamp-bench ## commits per second on this machine, beside PySyncObj
 	@$(BIN)/python -m benchmarks.throughput --json report/throughput.json

@@ -10,6 +10,8 @@ import click
 from actors.cli import LazyCommand, LazyCommands
 
 CHECKS = {
+    "simulate": LazyCommand("actors.cli.check_simulate:simulate", "Run simulated clusters under all that goes wrong."),
+    "explore": LazyCommand("actors.cli.check_explore:explore", "Search every schedule of a small cluster."),
     "replay": LazyCommand("actors.cli.check_replay:replay", "Play a recorded run through the core again, bit for bit."),
 }
 
@@ -25,4 +27,4 @@ Examples:
 
 @click.group(cls=LazyCommands, lazy=CHECKS, epilog=EXAMPLES)
 def check() -> None:
-    """Prove what was recorded: replay it, look at any event of it, keep it as a test."""
+    """Prove it: simulate, search every schedule, replay what was recorded."""

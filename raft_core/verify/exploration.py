@@ -24,75 +24,24 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 
+from raft_core.effects import Send
 from raft_core.events import ElectionTimeout, Event, HeartbeatTimeout, Proposed, ReadRequested, Received
 from raft_core.messages import AppendEntriesResult, RequestPreVoteResult, RequestVoteResult
-from raft_core.quorum import majority
-from raft_core.state import Candidate, Follower, Leader, Server
-from raft_core.types import Entry, LogIndex, Settings, Term
+from raft_core.state import Leader
+from raft_core.types import Settings
+from raft_core.verify.exploration_rules import Rules, never_matters
 from raft_core.verify.invariants import Violation
-from raft_core.verify.local_states import Atlas, LocalNumber, Outcome, PacketNumber
+from raft_core.verify.local_states import Atlas, LocalNumber, PacketNumber
+from raft_core.verify.simulation import Turn
+from raft_core.verify.situations import NOBODY, Action, Bounds, Situation, Spent
 from raft_core.verify.symmetry import Symmetry
 
-NOBODY = -1
-
-
-class Bounds(Struct, frozen=True, kw_only=True):
-    """How much may happen in one schedule."""
-
-    servers: int = 3
-    terms: int = 2
-    """No election is started in this term."""
-    commands: int = 1
-    reads: int = 0
-    crashes: int = 1
-    """Of any server, together; each comes back at once."""
-    heartbeats: int = 0
-    repetitions: int = 0
-    """Messages that arrive and stay under way."""
-    entries_per_message: int = 1
-    under_way: int = 0
-    """Messages under way at a time; what is more gets lost as it is sent, in every possible way.  0: no bound."""
-    pre_vote: bool = False
-    forgets_answered: bool = True
-
-
-class Spent(NamedTuple):
-    """How much has happened."""
-
-    commands: int = 0
-    reads: int = 0
-    crashes: int = 0
-    heartbeats: int = 0
-    repetitions: int = 0
-
-
-Committed: TypeAlias = tuple[tuple[Term, Entry], ...]
-"""The longest log that anybody knew to be committed, with the term each entry was committed in."""
-
-
-class Situation(NamedTuple):
-    """Everything there is."""
-
-    locals: tuple[LocalNumber, ...]
-    packets: frozenset[PacketNumber]
-    leaders: tuple[int, ...]
-    """For each term, the place of the server that led in it; `NOBODY` as long as nobody did."""
-    committed: Committed
-    spent: Spent
-
-
-class Action(NamedTuple):
-    """One thing that happens."""
-
-    what: str
-    """deliver, repeat, timeout, heartbeat, propose, read, crash; "..., crash" if the server falls in the middle."""
-    place: int
-    """Of the server in the list of names."""
-    event: Event | None
+Told: TypeAlias = Callable[[int, int], object]
+"""Somebody who is told the depth that was searched, and how many situations were found."""
 
 
 class Explored(Struct, frozen=True, kw_only=True):
@@ -127,13 +76,12 @@ class Explorer:
         self.cells: Counter[tuple[str, str]] = Counter()
         self._symmetry = Symmetry(self.atlas)
         self._places = {name: place for place, name in enumerate(self.names)}
-        self._majority = majority(self.names)
+        self._rules = Rules(self.atlas)
         self._actions: list[Action] = []
         self._action_numbers: dict[Action, int] = {}
         self._parents = array("q", [-1])
         self._reasons = array("q", [-1])
         self._met: set[tuple[LocalNumber, int]] = set()
-        self._matching: set[tuple[LocalNumber, LocalNumber]] = set()
         self._timeout = self.atlas.event(ElectionTimeout(0))
         self._heartbeat = self.atlas.event(HeartbeatTimeout())
         self._arrivals: dict[PacketNumber, tuple[int, int, Action, Action]] = {}
@@ -143,7 +91,9 @@ class Explorer:
         locals_ = tuple(self.atlas.fresh(name) for name in self.names)
         return Situation(locals_, frozenset(), (NOBODY,) * (self.bounds.terms + 1), (), Spent())
 
-    def run(self, most: int | None = None, told: Callable[[int, int], object] = lambda depth, situations: None) -> Explored:
+    def run(
+        self, most: int | None = None, told: Callable[[int, int], object] = lambda depth, situations: None
+    ) -> Explored:
         """Search until there is nothing more, a rule is broken, or `most` situations were found.
 
         `told(depth, situations)` is called after each level.
@@ -172,7 +122,13 @@ class Explorer:
         return self._explored(len(seen), depth, None, (), is_exhausted=not level)
 
     def _explored(
-        self, situations: int, depth: int, violation: Violation | None, schedule: tuple[Action, ...], *, is_exhausted: bool
+        self,
+        situations: int,
+        depth: int,
+        violation: Violation | None,
+        schedule: tuple[Action, ...],
+        *,
+        is_exhausted: bool,
     ) -> Explored:
         return Explored(
             bounds=self.bounds,
@@ -276,10 +232,10 @@ class Explorer:
         packets = situation.packets if without is None else situation.packets - {without}
         after = self._with(situation, place, outcome.after, packets, spent)
         try:
-            self._check(situation, after, place, outcome)
+            self._rules.check(situation, after, place, outcome)
         except Violation as violation:
             raise _Broken(action, violation) from violation
-        after = after._replace(committed=self._committed(after, place), leaders=self._leaders(after, place))
+        after = after._replace(committed=self._rules.committed(after, place), leaders=self._rules.leaders(after, place))
         for sent in self._carried(after.packets, outcome.sent):
             yield action, after._replace(packets=sent)
         if outcome.cuts and spent.crashes < self.bounds.crashes:
@@ -306,7 +262,7 @@ class Explorer:
     def _with(
         self, situation: Situation, place: int, local: LocalNumber, packets: frozenset[PacketNumber], spent: Spent
     ) -> Situation:
-        locals_ = situation.locals[:place] + (local,) + situation.locals[place + 1 :]
+        locals_ = (*situation.locals[:place], local, *situation.locals[place + 1 :])
         if self.bounds.forgets_answered and packets:
             packets = self._still_matter(locals_, packets)
         return Situation(locals_, packets, situation.leaders, situation.committed, spent)
@@ -324,69 +280,6 @@ class Explorer:
                     gone.append(packet)
         return packets.difference(gone) if gone else packets
 
-    # --- what must hold -----------------------------------------------------------------------------------------------
-
-    def _check(self, situation: Situation, after: Situation, place: int, outcome: Outcome) -> None:
-        atlas = self.atlas
-        old, new = atlas.locals[situation.locals[place]], atlas.locals[after.locals[place]]
-        server = new.server
-        for number, index in outcome.reads:
-            if index < number:
-                raise Violation("Read Index", f"{server.server_id} reads at {index} although {number} were committed")
-        if isinstance(server.role, Leader):
-            self._check_leader(situation, server, place)
-        if server.log is not old.server.log:
-            self._check_matching(after, place)
-        if server.commit_index != old.server.commit_index or new.entries != old.entries:
-            self._check_committed(situation, after, server)
-
-    def _check_leader(self, situation: Situation, server: Server, place: int) -> None:
-        term = server.current_term
-        if situation.leaders[term] not in (NOBODY, place):
-            other = self.names[situation.leaders[term]]
-            raise Violation("Election Safety", f"{other} and {server.server_id} lead in term {term}")
-        if situation.leaders[term] == NOBODY:
-            index = sum(1 for committed_in, _ in situation.committed if committed_in < term)
-            if index and server.log.term_at(index) != situation.committed[index - 1][1].term:
-                raise Violation(
-                    "Leader Completeness", f"{server.server_id} leads in term {term} without committed entry {index}"
-                )
-
-    def _check_matching(self, situation: Situation, place: int) -> None:
-        mine = situation.locals[place]
-        for other in situation.locals:
-            if other != mine and (mine, other) not in self._matching:
-                first, second = self.atlas.locals[mine].server, self.atlas.locals[other].server
-                _check_log_matching(first, second)
-                self._matching.add((mine, other))
-
-    def _check_committed(self, situation: Situation, after: Situation, server: Server) -> None:
-        known = situation.committed
-        index = min(server.commit_index, len(known))
-        if index and server.log.term_at(index) != known[index - 1][1].term:
-            raise Violation("State Machine Safety", f"{server.server_id} commits another entry {index} than was known")
-        last = max(len(known), server.commit_index)
-        if last:
-            entry = server.log.entries(last, last)[0] if server.commit_index > len(known) else known[last - 1][1]
-            disks = [self.atlas.locals[number].entries for number in after.locals]
-            holders = sum(1 for entries in disks if len(entries) >= last and entries[last - 1] == entry)
-            if holders < self._majority:
-                raise Violation("Committed On A Quorum", f"entry {last} is on {holders} of {len(disks)} disks")
-
-    def _committed(self, after: Situation, place: int) -> Committed:
-        server, known = self.atlas.locals[after.locals[place]].server, after.committed
-        if server.commit_index <= len(known):
-            return known
-        new = server.log.entries(len(known) + 1, server.commit_index)
-        return (*known, *((server.current_term, entry) for entry in new))
-
-    def _leaders(self, after: Situation, place: int) -> tuple[int, ...]:
-        server = self.atlas.locals[after.locals[place]].server
-        if not isinstance(server.role, Leader) or after.leaders[server.current_term] == place:
-            return after.leaders
-        term = server.current_term
-        return after.leaders[:term] + (place,) + after.leaders[term + 1 :]
-
 
 class _Broken(Exception):
     """A rule is broken by this action."""
@@ -397,29 +290,28 @@ class _Broken(Exception):
         self.violation = violation
 
 
-def _check_log_matching(first: Server, second: Server) -> None:
-    index: LogIndex = min(first.log.last_index, second.log.last_index)
-    while index and first.log.term_at(index) != second.log.term_at(index):
-        index -= 1
-    if first.log.entries(1, index) != second.log.entries(1, index):
-        raise Violation("Log Matching", f"{first.server_id} and {second.server_id} differ before entry {index}")
-
-
-def never_matters(server: Server, result: AppendEntriesResult | RequestVoteResult | RequestPreVoteResult) -> bool:
-    """Can this answer, whenever it arrives at `server`, change nothing any more?  Terms never go back (paper 5.1), and
-    nobody takes up a role again in the term in which it was given up."""
-    term = server.current_term
-    if isinstance(result, RequestPreVoteResult):
-        return result.requested_term <= term and result.term <= term
-    if result.term != term:
-        return result.term < term
-    if isinstance(result, RequestVoteResult):
-        return isinstance(server.role, Leader | Follower)
-    return not isinstance(server.role, Leader | Candidate)
-
-
-def explore(
-    bounds: Bounds, most: int | None = None, told: Callable[[int, int], object] = lambda depth, situations: None
-) -> Explored:
+def explore(bounds: Bounds, most: int | None = None, told: Told = lambda depth, situations: None) -> Explored:
     """Search everything within `bounds`, or until `most` situations were found; see `Explorer.run`."""
     return Explorer(bounds).run(most, told)
+
+
+def turns_of(bounds: Bounds, schedule: tuple[Action, ...]) -> list[Turn]:
+    """What the servers do in a schedule; a crash shows as the server that came back."""
+    explorer = Explorer(bounds)
+    atlas, locals_ = explorer.atlas, list(explorer.start().locals)
+    turns = []
+    for number, action in enumerate(schedule, start=1):
+        local = locals_[action.place]
+        if action.event is not None:
+            outcome = atlas.outcome(local, atlas.event(action.event))
+            effects = tuple(
+                Send(packet.to, packet.message) for packet in map(atlas.packets.__getitem__, sorted(outcome.sent))
+            )
+            events: tuple[Event, ...] = (action.event,)
+            local = outcome.after
+        else:
+            events, effects = (), ()
+            local = atlas.restarted(local)
+        locals_[action.place] = local
+        turns.append(Turn(number * 1_000, explorer.names[action.place], events, effects, atlas.locals[local].server))
+    return turns

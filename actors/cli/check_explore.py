@@ -1,0 +1,102 @@
+"""`actorum check explore`: every schedule of a small cluster, up to the given bounds."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import click
+
+from actors.cli.output import Output, output_option, say
+from actors.errors import SafetyViolation
+from raft_core.verify.exploration import Explored, turns_of
+from raft_core.verify.exploration import explore as explore_bounds
+from raft_core.verify.situations import Bounds
+from raft_core.verify.spacetime import space_time_table
+
+EXAMPLES = """
+Examples:
+
+\b
+  actorum check explore                              two terms, one command, one crash
+  actorum check explore --terms 4 --commands 0 --crashes 0 --under-way 2
+  actorum check explore --terms 3 --most 5000000
+
+Exit code: 6 if a schedule breaks a rule; the shortest one is shown.
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--servers", type=click.IntRange(1, 5), default=3, show_default=True)
+@click.option("--terms", type=click.IntRange(1), default=2, show_default=True, help="No election starts in this term.")
+@click.option("--commands", type=click.IntRange(0), default=1, show_default=True, help="Commands of clients.")
+@click.option("--reads", type=click.IntRange(0), default=0, show_default=True, help="Reads of clients.")
+@click.option("--crashes", type=click.IntRange(0), default=1, show_default=True, help="Crashes, of all servers.")
+@click.option("--heartbeats", type=click.IntRange(0), default=0, show_default=True, help="Heartbeats of idle leaders.")
+@click.option("--repetitions", type=click.IntRange(0), default=0, show_default=True, help="Messages that arrive twice.")
+@click.option(
+    "--under-way",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    help="Messages under way at a time; what is more gets lost, in every possible way.  0: no bound.",
+)
+@click.option("--pre-vote/--no-pre-vote", default=False, help="With pre-votes.  [default: without]")
+@click.option("--most", type=click.IntRange(1), help="Stop when this many situations were found.")
+@output_option
+def explore(
+    servers: int,
+    terms: int,
+    commands: int,
+    reads: int,
+    crashes: int,
+    heartbeats: int,
+    repetitions: int,
+    under_way: int,
+    pre_vote: bool,
+    most: int | None,
+    output: Output,
+) -> None:
+    """Search every schedule of a small cluster: arrivals in any order, losses, time-outs, crashes, commands.
+
+    The search is breadth first, so what it finds is a shortest schedule.  It says whether the bounds were exhausted.
+    """
+    bounds = Bounds(
+        servers=servers,
+        terms=terms,
+        commands=commands,
+        reads=reads,
+        crashes=crashes,
+        heartbeats=heartbeats,
+        repetitions=repetitions,
+        under_way=under_way,
+        pre_vote=pre_vote,
+    )
+    began = perf_counter()
+
+    def told(depth: int, situations: int) -> None:
+        say(f"depth {depth}: {situations:,} situations, {perf_counter() - began:.0f} s")
+
+    explored = explore_bounds(bounds, most, told)
+    output.record(_record(explored, perf_counter() - began))
+    if explored.violation is not None:
+        if output.is_table:
+            names = [f"n{number}" for number in range(1, servers + 1)]
+            output.line(space_time_table(turns_of(bounds, explored.schedule), names))
+        raise SafetyViolation(
+            f"a schedule of {len(explored.schedule)} actions breaks a rule: {explored.violation}",
+            why="a rule that must always hold does not; no shorter schedule breaks one",
+            fix="follow the schedule above, action by action",
+        )
+
+
+def _record(explored: Explored, seconds: float) -> dict[str, object]:
+    return {
+        "situations": explored.situations,
+        "depth": explored.depth,
+        "exhausted": explored.is_exhausted,
+        "seconds": round(seconds, 1),
+        "situations_per_second": round(explored.situations / seconds),
+        "different_steps": explored.steps,
+        "role_and_event_cells": len(explored.cells),
+        "violations": int(explored.violation is not None),
+    }

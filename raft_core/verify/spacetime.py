@@ -1,0 +1,98 @@
+"""A space-time table: one column for each server, one row for each turn, time runs downwards.
+
+What a person needs to follow a schedule, and no more: what happened to whom, what was sent to whom, and how role, term,
+vote, log and commit index changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from raft_core.effects import Effect, Send
+from raft_core.events import ElectionTimeout, Event, HeartbeatTimeout, Proposed, ReadRequested, Received
+from raft_core.messages import (
+    AppendEntries,
+    AppendEntriesResult,
+    Message,
+    RequestPreVote,
+    RequestPreVoteResult,
+    RequestVote,
+    RequestVoteResult,
+)
+from raft_core.state import Server
+from raft_core.types import ServerId
+from raft_core.verify.simulation import Turn
+
+
+def space_time_table(turns: Iterable[Turn], names: Sequence[ServerId], *, width: int = 34) -> str:
+    """The turns as text; each server's column is `width` characters wide."""
+    lines = ["".join(["at (ms)".rjust(10), *("  " + name.ljust(width) for name in names)]).rstrip()]
+    before: dict[ServerId, Server] = {}
+    for turn in turns:
+        cell = [*map(event_words, turn.events), *map(_arrow, filter(_is_sent, turn.effects))]
+        cell += state_words(before.get(turn.server_id), turn.after)
+        before[turn.server_id] = turn.after
+        place = 10 + sum(width + 2 for name in names[: names.index(turn.server_id)])
+        for number, words in enumerate(cell):
+            at = f"{turn.at / 1_000:.2f}".rjust(10) if number == 0 else " " * 10
+            lines.append((at.ljust(place) + "  " + words)[: place + width + 2].rstrip())
+    return "\n".join(lines)
+
+
+def event_words(event: Event) -> str:
+    """An event in a few words."""
+    match event:
+        case Received(sender=sender, message=message):
+            return f"<- {sender} {message_words(message)}"
+        case ElectionTimeout():
+            return "election timeout"
+        case HeartbeatTimeout():
+            return "heartbeat timeout"
+        case Proposed(commands=commands):
+            return f"{len(commands)} commands proposed"
+        case ReadRequested(read_ids=numbers):
+            return f"{len(numbers)} reads requested"
+        case _:
+            return " ".join([type(event).__name__, *(str(getattr(event, name)) for name in event.__struct_fields__)])
+
+
+def message_words(message: Message) -> str:
+    """A message in a few words."""
+    match message:
+        case RequestVote():
+            return f"RequestVote t{message.term} last {message.last_log_index}@{message.last_log_term}"
+        case RequestPreVote():
+            return f"RequestPreVote t{message.term} last {message.last_log_index}@{message.last_log_term}"
+        case RequestVoteResult() | RequestPreVoteResult():
+            return f"{'granted' if message.vote_granted else 'refused'} t{message.term}"
+        case AppendEntries():
+            terms = " ".join(str(entry.term) for entry in message.entries)
+            after = f"{message.prev_log_index}@{message.prev_log_term}"
+            return f"Append t{message.term} after {after} [{terms}] commit {message.leader_commit}"
+        case AppendEntriesResult(success=True):
+            return f"has {message.match_index} t{message.term}"
+        case AppendEntriesResult():
+            return f"lacks {message.prev_log_index} t{message.term}"
+
+
+def state_words(before: Server | None, after: Server) -> list[str]:
+    """What changed of a server, a line each."""
+    words = []
+    if before is None or (before.role_name, before.current_term) != (after.role_name, after.current_term):
+        words.append(f"= {after.role_name}, term {after.current_term}")
+    if before is None or before.voted_for != after.voted_for:
+        words.append(f"= voted for {after.voted_for or 'nobody'}")
+    if before is None or before.log != after.log:
+        words.append(f"= log {after.log.last_index}@{after.log.last_term}")
+    if before is None or before.commit_index != after.commit_index:
+        words.append(f"= commits {after.commit_index}")
+    return words
+
+
+def _is_sent(effect: Effect) -> bool:
+    return isinstance(effect, Send)
+
+
+def _arrow(effect: Effect) -> str:
+    assert isinstance(effect, Send)
+    return f"-> {effect.to} {message_words(effect.message)}"
