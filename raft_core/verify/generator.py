@@ -111,9 +111,7 @@ def valid_history(
     return spread(steps, run(steps, workload.model), rng)
 
 
-def program(
-    workload: Workload, rng: Random, *, operations: int, clients: int, keys: int, unknown: float
-) -> list[Step]:
+def program(workload: Workload, rng: Random, *, operations: int, clients: int, keys: int, unknown: float) -> list[Step]:
     """Stage 1.  Of the steps of unknown outcome half take effect, half do not."""
     steps = []
     for number in range(operations):

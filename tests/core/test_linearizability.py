@@ -334,8 +334,8 @@ def test_the_lowest_violation_is_the_one_reported() -> None:
 
 
 def test_verdicts_are_conditions_and_undecided_is_not_true() -> None:
-    contended = [op("write", n, at=(0, 100)) for n in range(12)]
-    verdict = check([*contended, op("read", gives="x", at=(101, 102))], RegisterModel(), limit=50)
+    contended = [op("put", n, at=(0, 100)) for n in range(12)]
+    verdict = check([*contended, op("get", gives="x", at=(101, 102))], _Plain(), limit=50)
     assert verdict == Undecided(50)
     assert not verdict
 
@@ -344,7 +344,8 @@ def test_a_violation_outweighs_a_key_that_could_not_be_decided() -> None:
     hard = [op("put", n, at=(0, 100), key="hard") for n in range(12)]
     hard.append(op("get", gives="x", at=(101, 102), key="hard"))
     wrong = [op("put", 1, at=(0, 1), key="wrong"), op("get", gives=2, at=(2, 3), key="wrong")]
-    assert isinstance(check([*hard, *wrong], KeyValueModel(), limit=50), NotLinearizable)
+    assert isinstance(check([*hard, *wrong], _Plain(), limit=50), NotLinearizable)
+    assert isinstance(check(hard, _Plain(), limit=50), Undecided)
 
 
 def test_an_operation_cannot_return_before_it_was_invoked() -> None:
