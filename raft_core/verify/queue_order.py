@@ -13,10 +13,10 @@ of unknown outcome leave a choice; so the order is replayed at the end, and only
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from math import inf
 from typing import Any
 
@@ -74,50 +74,65 @@ def build(traffic: Traffic, empty_at: Sequence[float], operations: Sequence[Oper
 
     `empty_at` are instants at which the queue should be empty, in order of time.
     """
-    row = _row(traffic.items, empty_at)
+    row = _row(traffic, empty_at)
     order = None if row is None else _Builder(row, traffic).built(operations)
     return tuple(order) if order is not None and _holds(order) else None
 
 
-def _row(items: Sequence[Item], empty_at: Sequence[float]) -> list[Item] | None:
+def _row(traffic: Traffic, empty_at: Sequence[float]) -> list[Item] | None:
     """The items in an order that their enqueues and their dequeues allow; `None` if they allow none."""
-    last_in = max((item.in_from for item in items if item.dequeue), default=-1)
-    lost = {item.value for item in items if not item.dequeue and item.in_by < last_in}
-    by_in = deque(sorted(range(len(items)), key=lambda index: items[index].in_from))
-    ends_in = [(items[index].in_by, index) for index in by_in]
-    ends_out = [(items[index].out_by, index) for index in by_in]
-    heapify(ends_in)
-    heapify(ends_out)
-    ready: list[tuple[int, float, int]] = []
-    idle: deque[int] = deque()
-    placed: set[int] = set()
+    line = _Line(traffic, empty_at)
     row: list[Item] = []
-    while len(row) < len(items):
-        first_in, first_out = _lowest(ends_in, placed), _lowest(ends_out, placed)
-        while by_in and items[by_in[0]].in_from <= first_in:
-            index = by_in.popleft()
-            if items[index].value in lost:
-                idle.append(index)
-            else:
-                item = items[index]
-                segment = bisect_left(empty_at, item.out_from)
-                heappush(ready, (segment, item.out_from, index))
-        if ready and ready[0][1] <= first_out:
-            index = heappop(ready)[2]
-        elif idle:
-            index = idle.popleft()
-        else:
+    while len(row) < len(traffic.items):
+        following = line.following()
+        if following is None:
             return None
-        placed.add(index)
-        row.append(items[index])
+        row.append(following)
     return row
 
 
-def _lowest(ends: list[tuple[float, int]], placed: set[int]) -> float:
-    """The first end of those that are not placed yet; the others are dropped."""
-    while ends[0][1] in placed:
-        heappop(ends)
-    return ends[0][0]
+class _Line:
+    """Items that wait for their place in the row."""
+
+    def __init__(self, traffic: Traffic, empty_at: Sequence[float]) -> None:
+        self.items, self.empty_at = traffic.items, empty_at
+        places = range(len(self.items))
+        self.ahead = deque(sorted(places, key=lambda index: self.items[index].in_from))
+        self.ends_in = sorted((self.items[index].in_by, index) for index in places)
+        self.ends_out = sorted((self.items[index].out_by, index) for index in places)
+        later = [item.in_from for item in self.items if item.dequeue] + [op.invoked for op in traffic.empties]
+        self.lost_before = max(later, default=0)
+        # Heaps of those whose enqueue nobody else's precedes: the part of the row they belong to, time, index.
+        self.ready: list[tuple[int, float, int]] = []
+        self.lost: list[tuple[int, float, int]] = []
+        self.placed: set[int] = set()
+
+    def following(self) -> Item | None:
+        """The item that comes next."""
+        first_in, first_out = self._lowest(self.ends_in), self._lowest(self.ends_out)
+        while self.ahead and self.items[self.ahead[0]].in_from <= first_in:
+            self._let_in(self.ahead.popleft())
+        source = self.lost
+        if self.ready and self.ready[0][1] <= first_out and (not self.lost or self.ready[0][0] <= self.lost[0][0]):
+            source = self.ready
+        if not source:
+            return None
+        index = heappop(source)[2]
+        self.placed.add(index)
+        return self.items[index]
+
+    def _let_in(self, index: int) -> None:
+        item = self.items[index]
+        if item.dequeue is None and item.in_by < self.lost_before:
+            heappush(self.lost, (bisect_right(self.empty_at, item.in_by), item.in_by, index))
+        else:
+            heappush(self.ready, (bisect_left(self.empty_at, item.out_from), item.out_from, index))
+
+    def _lowest(self, ends: list[tuple[float, int]]) -> float:
+        """The first end of those that are not placed yet; the others are dropped."""
+        while ends[0][1] in self.placed:
+            heappop(ends)
+        return ends[0][0]
 
 
 class _Stuck(Exception):
@@ -177,7 +192,12 @@ class _Builder:
 
     def _drain(self, now: int) -> None:
         """Empty the queue if somebody waits for that and all that is in it may come out by now."""
-        if self.waiting and all(item.out_from <= now for item in self.row[self.taken : self.put]):
+        if not self.waiting:
+            return
+        inside = self.row[self.taken : self.put]
+        lost = sum(item.dequeue is None for item in inside)
+        spare = sum(op.invoked <= now for op in self.spare)
+        if lost <= spare and all(item.out_from <= now for item in inside if item.dequeue):
             self._take_through(self.put - 1, now)
 
     def _let_in_those_who_wait(self) -> None:
