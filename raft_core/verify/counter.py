@@ -27,6 +27,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from raft_core.verify.history import Linearizable, NotLinearizable, Obstacle, Operation, State, unknown_call
 
@@ -53,6 +54,10 @@ class CounterModel(Struct, frozen=True):
     def only_observes(self, name: str, result: Any) -> bool:
         """Reads."""
         return name == "get"
+
+    def loosened(self, operation: Operation) -> Operation | None:
+        """A read does nothing."""
+        return None if operation.name == "get" else replace(operation, result=None, returned=None)
 
     def decide(self, operations: Sequence[Operation]) -> Linearizable | NotLinearizable | None:
         """The verdict without a search; `None` where places are not forced."""
@@ -203,6 +208,9 @@ def _fill(gaps: list[_Gap], spare: dict[int, list[Operation]]) -> _Filling | Non
 def _filled_further(here: _Filling, gaps: list[_Gap], spare: dict[int, list[Operation]]) -> Iterator[_Filling]:
     """One more operation of each amount that fits into the gap and was invoked in time."""
     gap = gaps[here.number]
+    left = sum(amount * (len(spare[amount]) - used) for amount, used in zip(spare, here.used, strict=True))
+    if here.value + left < gap.high:
+        return
     for choice, (amount, operations) in enumerate(spare.items()):
         count, value = here.used[choice], here.value + amount
         if value > gap.high or count == len(operations) or operations[count].invoked > gap.deadline:

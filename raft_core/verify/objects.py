@@ -45,6 +45,10 @@ class RegisterModel(Struct, frozen=True):
         seen = {op.result for op in operations if op.name == "read" and op.returned is not None}
         return _with_hidden_values(operations, seen)
 
+    def loosened(self, operation: Operation) -> Operation | None:
+        """A read does nothing."""
+        return None if operation.name == "read" else replace(operation, result=None, returned=None)
+
 
 class KeyValueModel(Struct, frozen=True):
     """One key of a key-value store: `get()`, `put(value)`, `delete()` `cas(expected, value)`, which says if it took.
@@ -76,6 +80,16 @@ class KeyValueModel(Struct, frozen=True):
         seen = {op.result for op in operations if op.name == "get" and op.returned is not None}
         return _with_hidden_values(operations, seen | {op.arguments[0] for op in operations if op.name == "cas"})
 
+    def loosened(self, operation: Operation) -> Operation | None:
+        """A read did nothing, nor did a refused swap; one that may have taken may write its new value."""
+        loose = replace(operation, result=None, returned=None)
+        match operation.name, operation.arguments, operation.result:
+            case ("get", _, _) | ("cas", _, False):
+                return None
+            case "cas", (_, value), _:
+                return replace(loose, name="put", arguments=(value,))
+        return loose
+
 
 class LockModel(Struct, frozen=True):
     """`acquire(owner)` and `release(owner)`: true if the lock was free, or the owner's; the state is the owner."""
@@ -94,6 +108,10 @@ class LockModel(Struct, frozen=True):
     def only_observes(self, name: str, result: Any) -> bool:
         """Refusals."""
         return result is False
+
+    def loosened(self, operation: Operation) -> Operation | None:
+        """What was refused did nothing."""
+        return None if operation.result is False else replace(operation, result=None, returned=None)
 
 
 def _with_hidden_values(operations: Sequence[Operation], seen: Collection[Hashable]) -> list[Operation]:

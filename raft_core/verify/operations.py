@@ -1,7 +1,7 @@
 """What histories are made of: an operation, the sequential object it was meant for, and the verdicts on all of them.
 
 The words are explained in `raft_core.verify.history`, which offers all of these names as well; they live here so that
-the models can use them.  A model is a `Model`; the four other protocols are hints that it may give or not, to make the
+the models can use them.  A model is a `Model`; the other protocols are hints that it may give or not, to make the
 search faster.  `only_observes`, `simplified` and `decide` must be true, for the verdict depends on them; `ranks` may be
 any guess.
 """
@@ -146,6 +146,14 @@ class SimplifyingModel(Model, Protocol):
 
     def simplified(self, operations: Sequence[Operation]) -> Sequence[Operation]:
         """The operations, one for one, with such values made equal: linearizable in the very same orders."""
+
+
+@runtime_checkable
+class LooseningModel(Model, Protocol):
+    """A model that knows what a call can have done at most.  Explanations get smaller for it."""
+
+    def loosened(self, operation: Operation) -> Operation | None:
+        """A call of unknown outcome that can do all that this one may have done, or more; `None` if that is nothing."""
 
 
 def unknown_call(model: object, name: str, arguments: tuple[Any, ...]) -> ValueError:

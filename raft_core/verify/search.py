@@ -31,7 +31,7 @@ Rejected: a bitmask of all operations as the memo's key, which grows with the hi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, TypeAlias
 
@@ -83,7 +83,7 @@ class _Question(Struct, frozen=True):
     ranks: Sequence[int]
     """The model's guess which operation comes first among those that could."""
     unknown: Sequence[Sequence[tuple[int, int]]]
-    """Operations of unknown outcome, those that make the same call together: bit and index, in order of invocation."""
+    """Operations of unknown outcome, equal calls together, by invocation: bit (0 if it repeats) and index."""
 
 
 _Seen: TypeAlias = dict[int, dict[tuple[tuple[int, ...], State], list[int]]]
@@ -96,9 +96,14 @@ _PATIENCE = 2
 """How many configurations a dive may explore for each operation; a lucky one needs less than one."""
 
 
-def search(operations: Sequence[Operation], model: Model, *, limit: int | None = None) -> Verdict:
-    """The verdict on operations of one key, by general search: a dive, and a sweep if that was not lucky."""
-    question = _question(operations, model)
+def search(
+    operations: Sequence[Operation], model: Model, *, limit: int | None = None, repeating: Collection[int] = ()
+) -> Verdict:
+    """The verdict on operations of one key, by general search: a dive, and a sweep if that was not lucky.
+
+    Operations of unknown outcome whose index is in `repeating` may take effect any number of times.
+    """
+    question = _question(operations, model, repeating)
     patience = _PATIENCE * len(operations)
     dive = patience if limit is None else min(patience, limit)
     end = _explore(question, _deepest_first, dive)
@@ -140,18 +145,19 @@ def _explore(question: _Question, rank: _Rank, limit: int | None) -> _Configurat
     return furthest
 
 
-def _question(operations: Sequence[Operation], model: Model) -> _Question:
+def _question(operations: Sequence[Operation], model: Model, repeating: Collection[int]) -> _Question:
     ranks = model.ranks(operations) if isinstance(model, RankingModel) else [0] * len(operations)
     simple = model.simplified(operations) if isinstance(model, SimplifyingModel) else operations
     observers = _observers(operations, model)
-    return _Question(simple, model, _timeline(operations), observers, ranks, _unknown(simple))
+    return _Question(simple, model, _timeline(operations), observers, ranks, _unknown(simple, repeating))
 
 
-def _unknown(operations: Sequence[Operation]) -> list[list[tuple[int, int]]]:
+def _unknown(operations: Sequence[Operation], repeating: Collection[int]) -> list[list[tuple[int, int]]]:
     unknown = [(op.invoked, index) for index, op in enumerate(operations) if op.returned is None]
     equals: dict[_Call, list[tuple[int, int]]] = {}
     for number, (_, index) in enumerate(sorted(unknown)):
-        equals.setdefault(_call(operations[index]), []).append((1 << number, index))
+        bit = 0 if index in repeating else 1 << number
+        equals.setdefault(_call(operations[index]), []).append((bit, index))
     return list(equals.values())
 
 
@@ -246,12 +252,13 @@ def _spare(here: _Configuration, question: _Question) -> Iterator[tuple[int, int
     now = question.operations[~question.timeline[here.position]].returned
     assert now is not None
     for equals in question.unknown:
-        bit, index = next((spare for spare in equals if not here.used & spare[0]), (0, 0))
+        bit, index = next((spare for spare in equals if not here.used & spare[0]), (0, None))
+        if index is None or question.operations[index].invoked > now:
+            continue
         operation = question.operations[index]
-        if bit and operation.invoked <= now:
-            after, _ = question.model.apply(here.state, operation.name, operation.arguments)
-            if after != here.state and not _fits_without(here, operation, after, question.model):
-                yield bit, index, after
+        after, _ = question.model.apply(here.state, operation.name, operation.arguments)
+        if after != here.state and not _fits_without(here, operation, after, question.model):
+            yield bit, index, after
 
 
 def _fits_without(here: _Configuration, operation: Operation, after: State, model: Model) -> bool:

@@ -1,0 +1,244 @@
+"""Why a history is not linearizable, in as few operations as possible.
+
+A verdict on ten thousand operations is of little use if it names one of them, and leaving operations out is no way to
+find those that matter: without a write, whoever read its value becomes a violation that never was.  So nothing is left
+out.  It is *loosened*: nobody knows any more when the call took effect, or whether it did, or what it returned; it may
+have done what it does, at any time after its invocation, or nothing.  That takes claims away and adds none.  If what is
+left is still not linearizable, then those operations contradict each other *whatever all the others did*.
+
+An explanation is minimal in this sense, reached in four steps:
+
+1. One key: the one whose violation was certain first.
+2. The shortest beginning in time that is not linearizable.  What returned later is loosened, what was invoked later is
+   dropped: it could not have had an effect.
+3. The last operations to return, 1, 2, 4, 8, ... of them, until they contradict each other with all the rest loosened.
+4. Of these, everything that can be loosened without ending the contradiction: first by halves, at last one by one.  So
+   no single operation of an explanation can be spared.  (Another explanation may be smaller still: which operations
+   are given up first is chance.)
+
+The operations of an explanation alone are a history, too, and not linearizable either.  A model may say what is left of
+a call that is loosened (`LooseningModel`): of a swap that took, that its new value may be written; of a read, nothing.
+Checks that take more than a limit count as if no contradiction had been found, so an explanation may be larger than it
+need be, but never wrong.  Models that decide without a search are asked with every call used once at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from raft_core.verify.history import by_key
+from raft_core.verify.linearizability import check
+from raft_core.verify.operations import (
+    DecidingModel,
+    LooseningModel,
+    Model,
+    NotLinearizable,
+    Obstacle,
+    Operation,
+    State,
+    Verdict,
+)
+from raft_core.verify.search import search
+
+_LIMIT = 20_000
+"""Configurations for one attempt to do without some operations."""
+
+_MOST_ORDERS = 10_000
+"""Steps through orders of an explanation, to find what should have been returned."""
+
+
+class Explanation(Struct, frozen=True):
+    """Operations that contradict each other whatever the others did."""
+
+    operations: tuple[Operation, ...]
+    """In order of invocation; all of one key."""
+    culprit: Operation
+    """The one that found no place, when all others had theirs: not always the one to blame."""
+    instead: tuple[Any, ...]
+    """What it would have returned with the other operations alone; nothing if they alone do not tell."""
+    why: str
+    """What the checker said of it."""
+    certain: int
+    """The instant from which on the contradiction was certain."""
+    others: int
+    """How many operations of the key there are besides; they do not help."""
+
+    @property
+    def key(self) -> Hashable:
+        """The key of all operations."""
+        return self.culprit.key
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, in words."""
+        culprit, beside = self.culprit, len(self.operations) - 1
+        call = f"{culprit.name}({', '.join(map(repr, culprit.arguments))})"
+        where = "" if self.key is None else f" on key {self.key!r}"
+        said = f"{call} of client {culprit.client}{where} returned {culprit.result!r}"
+        given = f"given {_counted(beside, 'other call')} listed here" if beside else "with no other call at all"
+        if self.instead:
+            should = f"but {given} it would have returned {' or '.join(map(repr, self.instead))}"
+        else:
+            should = f"which contradicts {_counted(beside, 'other call')} listed here" if beside else "which cannot be"
+            should += f": {self.why}"
+        rest = f"; the {_counted(self.others, 'call')} not listed cannot explain it either" if self.others else ""
+        return f"{said}, {should}{rest}."
+
+    def __str__(self) -> str:
+        lines = [self.sentence]
+        for number, op in enumerate(self.operations, 1):
+            after = [str(other) for other, before in enumerate(self.operations, 1) if _precedes(before, op)]
+            notes = [f"after {', '.join(after)}"] if after else []
+            notes += ["no place for this"] if op is self.culprit else []
+            lines.append(f"  {number}. {op}" + (f"  ({'; '.join(notes)})" if notes else ""))
+        return "\n".join(lines)
+
+
+def explain(history: Iterable[Operation], model: Model, *, limit: int | None = None) -> Explanation | None:
+    """The explanation, or `None` if the history is linearizable, or not decided within `limit` for each key.
+
+    >>> from raft_core.verify.history import RegisterModel
+    >>> write = Operation("a", "write", (1,), None, invoked=0, returned=10)
+    >>> stale = Operation("b", "read", (), 0, invoked=20, returned=30)
+    >>> print(explain([write, stale], RegisterModel(0)))
+    read() of client b returned 0, but given 1 other call listed here it would have returned 1.
+      1. a: write(1) -> None [0, 10]
+      2. b: read() -> 0 [20, 30]  (after 1; no place for this)
+    """
+    beginnings = [_beginning(part, model, limit) for part in by_key(history).values()]
+    violated = [beginning for beginning in beginnings if beginning is not None]
+    if not violated:
+        return None
+    certain, part, total = min(violated, key=lambda beginning: beginning[0])
+    loose = _loosened(part, model)
+    in_time = sorted(range(len(part)), key=lambda place: part[place].returned or part[place].invoked)
+    kept = sorted(_needed(part, loose, in_time, model))
+    operations = tuple(part[place] for place in kept)
+    contradiction = _contradiction(part, loose, kept, model)
+    obstacle = _obstacle(check(operations, model) if contradiction is None else contradiction)
+    instead = () if isinstance(model, DecidingModel) else _instead(operations, obstacle.operation, model)
+    return Explanation(operations, obstacle.operation, instead, obstacle.why, certain, total - len(kept))
+
+
+def _obstacle(verdict: Verdict) -> Obstacle:
+    assert isinstance(verdict, NotLinearizable)
+    return verdict.obstacles[0]
+
+
+def _beginning(
+    part: Sequence[Operation], model: Model, limit: int | None
+) -> tuple[int, Sequence[Operation], int] | None:
+    """Step 2: when it was certain, what had been seen by then, and how many operations there are in all."""
+    verdict = check(part, model, limit=limit)
+    if not isinstance(verdict, NotLinearizable):
+        return None
+    returns = sorted({op.returned for op in part if op.returned is not None})
+    low, high = 0, len(returns) - 1  # the first violation is at one of these, both included
+    hint = returns.index(_latest(verdict))
+    for middle in (hint, hint - 1):
+        low, high = _halved(low, high, middle, part, returns, model) if low <= middle < high else (low, high)
+    while low < high:
+        low, high = _halved(low, high, (low + high) // 2, part, returns, model)
+    return returns[high], _until(part, returns[high]), len(part)
+
+
+def _latest(verdict: NotLinearizable) -> int:
+    """The return that the verdict could not get past; for the general search that is the first violation itself."""
+    returned = verdict.obstacles[0].operation.returned
+    assert returned is not None
+    return returned
+
+
+def _halved(
+    low: int, high: int, middle: int, part: Sequence[Operation], returns: Sequence[int], model: Model
+) -> tuple[int, int]:
+    violated = isinstance(check(_until(part, returns[middle]), model), NotLinearizable)
+    return (low, middle) if violated else (middle + 1, high)
+
+
+def _until(part: Sequence[Operation], instant: int) -> list[Operation]:
+    """What had been seen by that instant."""
+    seen = [op for op in part if op.invoked <= instant]
+    return [op if op.returned is None or op.returned <= instant else _unknown(op) for op in seen]
+
+
+def _unknown(op: Operation) -> Operation:
+    return replace(op, result=None, returned=None)
+
+
+def _loosened(part: Sequence[Operation], model: Model) -> list[Operation | None]:
+    return [model.loosened(op) if isinstance(model, LooseningModel) else _unknown(op) for op in part]
+
+
+def _contradiction(
+    part: Sequence[Operation], loose: Sequence[Operation | None], kept: Iterable[int], model: Model
+) -> NotLinearizable | None:
+    """The verdict if the operations at these places contradict each other with all others loosened."""
+    chosen = set(kept)
+    rest = ((place not in chosen, op if place in chosen else loose[place]) for place, op in enumerate(part))
+    asked = [(loosened, op) for loosened, op in rest if op is not None]
+    operations = [op for _, op in asked]
+    verdict: Verdict | None = None
+    repeating = {place for place, (loosened, _) in enumerate(asked) if loosened}
+    if isinstance(model, DecidingModel):
+        verdict, repeating = model.decide(operations), set()
+    if verdict is None:
+        verdict = search(operations, model, limit=_LIMIT, repeating=repeating)
+    return verdict if isinstance(verdict, NotLinearizable) else None
+
+
+def _needed(
+    part: Sequence[Operation], loose: Sequence[Operation | None], in_time: Sequence[int], model: Model
+) -> Sequence[int]:
+    """Steps 3 and 4: the places of operations that contradict each other."""
+    count = 1
+    while count < len(in_time) and _contradiction(part, loose, in_time[-count:], model) is None:
+        count *= 2
+    kept, size = in_time[-count:], len(in_time[-count:]) // 2
+    while size:
+        start = 0
+        while start < len(kept):
+            fewer = [*kept[:start], *kept[start + size :]]
+            if _contradiction(part, loose, fewer, model) is None:
+                start += size
+            else:
+                kept = fewer
+        size //= 2
+    return kept
+
+
+def _instead(operations: Sequence[Operation], culprit: Operation, model: Model) -> tuple[Any, ...]:
+    """What the culprit returns in those orders of the operations that suit all others; nothing if too many to try."""
+    found: dict[Any, None] = {}
+    stack: list[tuple[frozenset[int], State, tuple[Any, ...]]] = [(frozenset(), model.initial, ())]
+    seen = set(stack)
+    while stack and len(seen) < _MOST_ORDERS:
+        placed, state, said = stack.pop()
+        if len(placed) == len(operations):
+            found[said[0]] = None
+        for place, op in _next_in_time(operations, placed):
+            after, result = model.apply(state, op.name, op.arguments)
+            if op is culprit or result == op.result:
+                branch = (placed | {place}, after, (result,) if op is culprit else said)
+                stack += [] if branch in seen else [branch]
+                seen.add(branch)
+    return () if stack else tuple(found)
+
+
+def _next_in_time(operations: Sequence[Operation], placed: frozenset[int]) -> Iterator[tuple[int, Operation]]:
+    left = [(place, op) for place, op in enumerate(operations) if place not in placed]
+    for place, op in left:
+        if not any(_precedes(other, op) for _, other in left):
+            yield place, op
+
+
+def _precedes(first: Operation, second: Operation) -> bool:
+    return first.returned is not None and first.returned < second.invoked
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' if number != 1 else ''}"
