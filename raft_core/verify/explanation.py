@@ -20,12 +20,15 @@ The operations of an explanation alone are a history, too, and not linearizable 
 a call that is loosened (`LooseningModel`): of a swap that took, that its new value may be written; of a read, nothing.
 Checks that take more than a limit count as if no contradiction had been found, so an explanation may be larger than it
 need be, but never wrong.  Models that decide without a search are asked with every call used once at most.
+
+A queue is another matter: leave out an item, with all calls for it, and what was linearizable still is.  A model that
+knows such bundles (`OmittingModel`) has them left out instead of loosened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -37,15 +40,20 @@ from raft_core.verify.operations import (
     LooseningModel,
     Model,
     NotLinearizable,
-    Obstacle,
+    OmittingModel,
     Operation,
     State,
     Verdict,
 )
 from raft_core.verify.search import search
 
+_T = TypeVar("_T")
+
 _LIMIT = 20_000
 """Configurations for one attempt to do without some operations."""
+
+_LIMIT_BESIDE = 1_000
+"""The same where the model's own shortcut has failed: states may be many and large."""
 
 _MOST_ORDERS = 10_000
 """Steps through orders of an explanation, to find what should have been returned."""
@@ -114,19 +122,10 @@ def explain(history: Iterable[Operation], model: Model, *, limit: int | None = N
     if not violated:
         return None
     certain, part, total = min(violated, key=lambda beginning: beginning[0])
-    loose = _loosened(part, model)
-    in_time = sorted(range(len(part)), key=lambda place: part[place].returned or part[place].invoked)
-    kept = sorted(_needed(part, loose, in_time, model))
-    operations = tuple(part[place] for place in kept)
-    contradiction = _contradiction(part, loose, kept, model)
-    obstacle = _obstacle(check(operations, model) if contradiction is None else contradiction)
+    operations, verdict = _without_bundles(part, model) if isinstance(model, OmittingModel) else _needed(part, model)
+    obstacle = verdict.obstacles[0]
     instead = () if isinstance(model, DecidingModel) else _instead(operations, obstacle.operation, model)
-    return Explanation(operations, obstacle.operation, instead, obstacle.why, certain, total - len(kept))
-
-
-def _obstacle(verdict: Verdict) -> Obstacle:
-    assert isinstance(verdict, NotLinearizable)
-    return verdict.obstacles[0]
+    return Explanation(operations, obstacle.operation, instead, obstacle.why, certain, total - len(operations))
 
 
 def _beginning(
@@ -137,27 +136,24 @@ def _beginning(
     if not isinstance(verdict, NotLinearizable):
         return None
     returns = sorted({op.returned for op in part if op.returned is not None})
-    low, high = 0, len(returns) - 1  # the first violation is at one of these, both included
-    hint = returns.index(_latest(verdict))
-    for middle in (hint, hint - 1):
-        low, high = _halved(low, high, middle, part, returns, model) if low <= middle < high else (low, high)
-    while low < high:
-        low, high = _halved(low, high, (low + high) // 2, part, returns, model)
-    return returns[high], _until(part, returns[high]), len(part)
+    certain = _latest(verdict)
+    if isinstance(model, OmittingModel):
+        return certain, part, len(part)
+    if isinstance(model, DecidingModel):  # the search says when it was certain, shortcuts do not
+        low, high = 0, len(returns) - 1
+        while low < high:
+            middle = (low + high) // 2
+            violated = check(_until(part, returns[middle]), model, limit=_LIMIT_BESIDE)
+            low, high = (low, middle) if isinstance(violated, NotLinearizable) else (middle + 1, high)
+        certain = returns[high]
+    return certain, _until(part, certain), len(part)
 
 
 def _latest(verdict: NotLinearizable) -> int:
-    """The return that the verdict could not get past; for the general search that is the first violation itself."""
+    """The return that no order gets past."""
     returned = verdict.obstacles[0].operation.returned
     assert returned is not None
     return returned
-
-
-def _halved(
-    low: int, high: int, middle: int, part: Sequence[Operation], returns: Sequence[int], model: Model
-) -> tuple[int, int]:
-    violated = isinstance(check(_until(part, returns[middle]), model), NotLinearizable)
-    return (low, middle) if violated else (middle + 1, high)
 
 
 def _until(part: Sequence[Operation], instant: int) -> list[Operation]:
@@ -182,28 +178,62 @@ def _contradiction(
     rest = ((place not in chosen, op if place in chosen else loose[place]) for place, op in enumerate(part))
     asked = [(loosened, op) for loosened, op in rest if op is not None]
     operations = [op for _, op in asked]
-    verdict: Verdict | None = None
-    repeating = {place for place, (loosened, _) in enumerate(asked) if loosened}
+    verdict: Verdict | None
     if isinstance(model, DecidingModel):
-        verdict, repeating = model.decide(operations), set()
-    if verdict is None:
+        verdict = model.decide(operations)
+        verdict = search(operations, model, limit=_LIMIT_BESIDE) if verdict is None else verdict
+    else:
+        repeating = {place for place, (loosened, _) in enumerate(asked) if loosened}
         verdict = search(operations, model, limit=_LIMIT, repeating=repeating)
     return verdict if isinstance(verdict, NotLinearizable) else None
 
 
-def _needed(
-    part: Sequence[Operation], loose: Sequence[Operation | None], in_time: Sequence[int], model: Model
-) -> Sequence[int]:
-    """Steps 3 and 4: the places of operations that contradict each other."""
+def _needed(part: Sequence[Operation], model: Model) -> tuple[tuple[Operation, ...], NotLinearizable]:
+    """Steps 3 and 4."""
+    loose = [model.loosened(op) if isinstance(model, LooseningModel) else _unknown(op) for op in part]
+    in_time = sorted(range(len(part)), key=lambda place: part[place].returned or part[place].invoked)
+
+    def contradiction(places: Sequence[int]) -> NotLinearizable | None:
+        return _contradiction(part, loose, places, model)
+
     count = 1
-    while count < len(in_time) and _contradiction(part, loose, in_time[-count:], model) is None:
+    while count < len(in_time) and contradiction(in_time[-count:]) is None:
         count *= 2
-    kept, size = in_time[-count:], len(in_time[-count:]) // 2
+    kept = sorted(_shrunk(in_time[-count:], contradiction))
+    operations, verdict = tuple(part[place] for place in kept), contradiction(kept)
+    return operations, _violation(operations, model) if verdict is None else verdict
+
+
+def _without_bundles(part: Sequence[Operation], model: OmittingModel) -> tuple[tuple[Operation, ...], NotLinearizable]:
+    """Step 4 for models that know what can be left out."""
+    bundles = model.bundles(part)
+
+    def left(chosen: Sequence[Hashable]) -> tuple[Operation, ...]:
+        kept = {None, *chosen}
+        return tuple(op for op, bundle in zip(part, bundles, strict=True) if bundle in kept)
+
+    def contradiction(chosen: Sequence[Hashable]) -> NotLinearizable | None:
+        verdict = check(left(chosen), model, limit=_LIMIT_BESIDE)
+        return verdict if isinstance(verdict, NotLinearizable) else None
+
+    operations = left(_shrunk([bundle for bundle in dict.fromkeys(bundles) if bundle is not None], contradiction))
+    return operations, _violation(operations, model)
+
+
+def _violation(operations: Sequence[Operation], model: Model) -> NotLinearizable:
+    verdict = check(operations, model)
+    assert isinstance(verdict, NotLinearizable)
+    return verdict
+
+
+def _shrunk(kept: Sequence[_T], contradiction: Callable[[Sequence[_T]], NotLinearizable | None]) -> Sequence[_T]:
+    """Without whatever can go, by halves first.  Less claims less, so what could not go once cannot go later."""
+    size = max(len(kept) // 2, 1)
     while size:
         start = 0
         while start < len(kept):
             fewer = [*kept[:start], *kept[start + size :]]
-            if _contradiction(part, loose, fewer, model) is None:
+            if contradiction(fewer) is None:
                 start += size
             else:
                 kept = fewer

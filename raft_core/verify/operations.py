@@ -156,6 +156,14 @@ class LooseningModel(Model, Protocol):
         """A call of unknown outcome that can do all that this one may have done, or more; `None` if that is nothing."""
 
 
+@runtime_checkable
+class OmittingModel(Model, Protocol):
+    """A model that knows what can be left out of a linearizable history without making it another."""
+
+    def bundles(self, operations: Sequence[Operation]) -> Sequence[Hashable]:
+        """For each operation a bundle, which can be left out as a whole; `None` for those that have to stay."""
+
+
 def unknown_call(model: object, name: str, arguments: tuple[Any, ...]) -> ValueError:
     """What a model raises when it is asked for something it does not have."""
     return ValueError(

@@ -22,7 +22,7 @@ be missing as there are such dequeues early enough, and no more.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -61,6 +61,10 @@ class QueueModel(Struct, frozen=True):
         last = max(dequeued.values(), default=0) + 1
         return [dequeued.get(op.arguments[0], last) if op.name == "enqueue" else 0 for op in operations]
 
+    def bundles(self, operations: Sequence[Operation]) -> Sequence[Hashable]:
+        """All calls for one item; a dequeue of unknown outcome has to stay, as nobody knows its item."""
+        return [_bundle(place, op) for place, op in enumerate(operations)]
+
     def decide(self, operations: Sequence[Operation]) -> Linearizable | NotLinearizable | None:
         """The verdict without a search; `None` where an item repeats, or where nothing is found and nothing built."""
         traffic = _traffic(operations)
@@ -72,6 +76,14 @@ class QueueModel(Struct, frozen=True):
             return NotLinearizable(reason, (), (obstacle,))
         order = build(traffic, _empty_at(traffic), operations)
         return None if order is None else Linearizable(order)
+
+
+def _bundle(place: int, op: Operation) -> Hashable:
+    if op.name == "enqueue":
+        return "item", op.arguments[0]
+    if op.returned is None:
+        return None
+    return ("empty", place) if op.result is None else ("item", op.result)
 
 
 def _traffic(operations: Sequence[Operation]) -> Traffic | None:
