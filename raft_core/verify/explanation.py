@@ -2,19 +2,20 @@
 
 A verdict on ten thousand operations is of little use if it names one of them, and leaving operations out is no way to
 find those that matter: without a write, whoever read its value becomes a violation that never was.  So nothing is left
-out.  It is *loosened*: nobody knows any more when the call took effect, or whether it did, or what it returned; it may
-have done what it does, at any time after its invocation, or nothing.  That takes claims away and adds none.  If what is
-left is still not linearizable, then those operations contradict each other *whatever all the others did*.
+out.  It is *loosened*: nobody knows any more when the call did what it did, or how often; it may have been at any time
+after its invocation, once, never, or many times.  That takes claims away and adds none.  If what is left is still not
+linearizable, then those operations contradict each other *whenever and however often all the others took effect*.  (An
+operation of unknown outcome claims something, too: that it took effect once at most.)
 
-An explanation is minimal in this sense, reached in four steps:
+An explanation is minimal: loosen one more of its operations, and there is no contradiction.  Where many calls write the
+same value, those that were over in time are part of it: loosened, any of them might have come late.  Three steps:
 
 1. One key: the one whose violation was certain first.
-2. The shortest beginning in time that is not linearizable.  What returned later is loosened, what was invoked later is
-   dropped: it could not have had an effect.
-3. The last operations to return, 1, 2, 4, 8, ... of them, until they contradict each other with all the rest loosened.
-4. Of these, everything that can be loosened without ending the contradiction: first by halves, at last one by one.  So
-   no single operation of an explanation can be spared.  (Another explanation may be smaller still: which operations
-   are given up first is chance.)
+2. The shortest beginning in time that is not linearizable: without what was invoked later.
+3. All operations in a row, those that only looked in front, then by time.  What is the shortest end of the row that
+   contradicts itself, with all the rest loosened?  Its first operation is needed.  With this one given, the shortest
+   end is asked for again, until what is needed is a contradiction.  So late operations are preferred to early ones,
+   and writes to reads.
 
 The operations of an explanation alone are a history, too, and not linearizable either.  A model may say what is left of
 a call that is loosened (`LooseningModel`): of a swap that took, that its new value may be written; of a read, nothing.
@@ -40,6 +41,7 @@ from raft_core.verify.operations import (
     LooseningModel,
     Model,
     NotLinearizable,
+    ObservingModel,
     OmittingModel,
     Operation,
     State,
@@ -71,7 +73,7 @@ class Explanation(Struct, frozen=True):
     why: str
     """What the checker said of it."""
     certain: int
-    """The instant from which on the contradiction was certain."""
+    """The return that no order gets past; what was invoked later does not matter."""
     others: int
     """How many operations of the key there are besides; they do not help."""
 
@@ -122,7 +124,9 @@ def explain(history: Iterable[Operation], model: Model, *, limit: int | None = N
     if not violated:
         return None
     certain, part, total = min(violated, key=lambda beginning: beginning[0])
-    operations, verdict = _without_bundles(part, model) if isinstance(model, OmittingModel) else _needed(part, model)
+    operations, verdict = (
+        _without_bundles(part, model) if isinstance(model, OmittingModel) else _needed(part, model, certain)
+    )
     obstacle = verdict.obstacles[0]
     instead = () if isinstance(model, DecidingModel) else _instead(operations, obstacle.operation, model)
     return Explanation(operations, obstacle.operation, instead, obstacle.why, certain, total - len(operations))
@@ -157,9 +161,8 @@ def _latest(verdict: NotLinearizable) -> int:
 
 
 def _until(part: Sequence[Operation], instant: int) -> list[Operation]:
-    """What had been seen by that instant."""
-    seen = [op for op in part if op.invoked <= instant]
-    return [op if op.returned is None or op.returned <= instant else _unknown(op) for op in seen]
+    """What had been invoked by that instant."""
+    return [op for op in part if op.invoked <= instant]
 
 
 def _unknown(op: Operation) -> Operation:
@@ -188,24 +191,26 @@ def _contradiction(
     return verdict if isinstance(verdict, NotLinearizable) else None
 
 
-def _needed(part: Sequence[Operation], model: Model) -> tuple[tuple[Operation, ...], NotLinearizable]:
-    """Steps 3 and 4."""
+def _needed(part: Sequence[Operation], model: Model, certain: int) -> tuple[tuple[Operation, ...], NotLinearizable]:
+    """Step 3."""
     loose = [model.loosened(op) if isinstance(model, LooseningModel) else _unknown(op) for op in part]
     in_time = sorted(range(len(part)), key=lambda place: part[place].returned or part[place].invoked)
 
     def contradiction(places: Sequence[int]) -> NotLinearizable | None:
         return _contradiction(part, loose, places, model)
 
-    count = 1
-    while count < len(in_time) and contradiction(in_time[-count:]) is None:
-        count *= 2
-    kept = sorted(_shrunk(in_time[-count:], contradiction))
+    in_time.sort(key=lambda place: (part[place].returned == certain, not _only_looked(part[place], model)))
+    kept = sorted(_smallest(in_time, contradiction))
     operations, verdict = tuple(part[place] for place in kept), contradiction(kept)
     return operations, _violation(operations, model) if verdict is None else verdict
 
 
+def _only_looked(op: Operation, model: Model) -> bool:
+    return isinstance(model, ObservingModel) and op.returned is not None and model.only_observes(op.name, op.result)
+
+
 def _without_bundles(part: Sequence[Operation], model: OmittingModel) -> tuple[tuple[Operation, ...], NotLinearizable]:
-    """Step 4 for models that know what can be left out."""
+    """Step 3 for models that know what can be left out."""
     bundles = model.bundles(part)
 
     def left(chosen: Sequence[Hashable]) -> tuple[Operation, ...]:
@@ -216,7 +221,7 @@ def _without_bundles(part: Sequence[Operation], model: OmittingModel) -> tuple[t
         verdict = check(left(chosen), model, limit=_LIMIT_BESIDE)
         return verdict if isinstance(verdict, NotLinearizable) else None
 
-    operations = left(_shrunk([bundle for bundle in dict.fromkeys(bundles) if bundle is not None], contradiction))
+    operations = left(_smallest([bundle for bundle in dict.fromkeys(bundles) if bundle is not None], contradiction))
     return operations, _violation(operations, model)
 
 
@@ -226,19 +231,33 @@ def _violation(operations: Sequence[Operation], model: Model) -> NotLinearizable
     return verdict
 
 
-def _shrunk(kept: Sequence[_T], contradiction: Callable[[Sequence[_T]], NotLinearizable | None]) -> Sequence[_T]:
-    """Without whatever can go, by halves first.  Less claims less, so what could not go once cannot go later."""
-    size = max(len(kept) // 2, 1)
-    while size:
-        start = 0
-        while start < len(kept):
-            fewer = [*kept[:start], *kept[start + size :]]
-            if contradiction(fewer) is None:
-                start += size
-            else:
-                kept = fewer
-        size //= 2
-    return kept
+def _smallest(order: Sequence[_T], contradiction: Callable[[Sequence[_T]], NotLinearizable | None]) -> Sequence[_T]:
+    """A minimal contradiction, of those that come late in the order if possible; all of it if none is found.
+
+    Of the shortest end that contradicts itself the first is needed; then the next of an even shorter end, and so on.
+    """
+    needed: list[_T] = []
+    rest = order
+    while rest and contradiction(needed) is None:
+        size = _shortest_end(rest, lambda end: contradiction([*needed, *end]) is not None)
+        if size is None:
+            return order
+        needed.append(rest[-size])
+        rest = rest[len(rest) - size + 1 :]
+    return needed
+
+
+def _shortest_end(items: Sequence[_T], suffices: Callable[[Sequence[_T]], bool]) -> int | None:
+    """The length of the shortest end that suffices: by doubling, so that long ends are seldom asked about."""
+    low, high = 0, 1
+    while not suffices(items[-high:]):
+        if high >= len(items):
+            return None
+        low, high = high, min(2 * high, len(items))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(items[-middle:]) else (middle, high)
+    return high
 
 
 def _instead(operations: Sequence[Operation], culprit: Operation, model: Model) -> tuple[Any, ...]:
