@@ -169,10 +169,6 @@ def _unknown(op: Operation) -> Operation:
     return replace(op, result=None, returned=None)
 
 
-def _loosened(part: Sequence[Operation], model: Model) -> list[Operation | None]:
-    return [model.loosened(op) if isinstance(model, LooseningModel) else _unknown(op) for op in part]
-
-
 def _contradiction(
     part: Sequence[Operation], loose: Sequence[Operation | None], kept: Iterable[int], model: Model
 ) -> NotLinearizable | None:

@@ -8,6 +8,7 @@ it has one and the shortcut applies (`raft_core.verify.counter`, `raft_core.veri
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from raft_core.verify.history import by_key, merged
 from raft_core.verify.operations import (
@@ -36,15 +37,19 @@ def check(history: Iterable[Operation], model: Model, *, limit: int | None = Non
     >>> bool(check([write, stale], RegisterModel()))
     False
     """
-    orders, undecided = [], None
+    orders: list[Sequence[Operation]] = []
+    undecided: Undecided | None = None
     for operations in by_key(history).values():
-        match _check_one_key(operations, model, limit):
+        verdict = _check_one_key(operations, model, limit)
+        match verdict:
             case Linearizable(order):
                 orders.append(order)
-            case NotLinearizable() as verdict:
+            case NotLinearizable():
                 return verdict
-            case Undecided() as verdict:
+            case Undecided():
                 undecided = verdict
+            case _:
+                assert_never(verdict)
     return Linearizable(merged(orders)) if undecided is None else undecided
 
 

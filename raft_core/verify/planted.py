@@ -158,11 +158,11 @@ def _handed_out_twice(history: list[Operation], rng: Random) -> list[Operation]:
 
 def _handed_out_in_the_wrong_order(history: list[Operation], rng: Random) -> list[Operation]:
     first, second = _pair(history, rng)
-    swapped = {id_of(first): second.result, id_of(second): first.result}
-    return [replace(op, result=swapped.get(id_of(op), op.result)) for op in history]
+    swapped = {_name(first): second.result, _name(second): first.result}
+    return [replace(op, result=swapped.get(_name(op), op.result)) for op in history]
 
 
-def id_of(operation: Operation) -> tuple[str | int, int]:
+def _name(operation: Operation) -> tuple[str | int, int]:
     """A client invokes one call at an instant."""
     return operation.client, operation.invoked
 
@@ -171,12 +171,13 @@ def _pair(history: list[Operation], rng: Random) -> tuple[Operation, Operation]:
     """Two dequeues, one after the other in real time, of items that were enqueued one after the other, too."""
     enqueued = {op.arguments[0]: op for op in history if op.name == "enqueue" and op.returned is not None}
     dequeued = [op for op in history if op.name == "dequeue" and op.result in enqueued]
-    while True:
-        place = rng.randrange(len(dequeued) // 2)
+    for place in rng.sample(range(len(dequeued)), len(dequeued)):
         first = dequeued[place]
         for second in dequeued[place + 1 :]:
-            if _before(first, second) and _before(enqueued[first.result], enqueued[second.result]):
+            one_queue = first.key == second.key and _before(enqueued[first.result], enqueued[second.result])
+            if one_queue and _before(first, second):
                 return first, second
+    raise ValueError("no two items of this history were in a queue one after the other: it is too short")
 
 
 def _before(first: Operation, second: Operation) -> bool:

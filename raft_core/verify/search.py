@@ -278,7 +278,10 @@ def _unrolled(path: Path) -> list[Any]:
 
 
 def _explained(end: _Configuration, operations: Sequence[Operation], question: _Question) -> NotLinearizable:
-    """The furthest configuration, told as a reason: the operation that returned without a place comes first."""
+    """The furthest configuration, told as a reason: the operation that returned without a place comes first.
+
+    None of those left fits there: with one more in its place the configuration would be further on.
+    """
     prefix = tuple(operations[index] for index in _unrolled(end.path))
     state, model = question.model.initial, question.model
     for operation in prefix:
@@ -287,9 +290,5 @@ def _explained(end: _Configuration, operations: Sequence[Operation], question: _
     obstacles = []
     for index in sorted(end.unplaced, key=lambda index: index != forced):
         _, result = model.apply(state, operations[index].name, operations[index].arguments)
-        if result != operations[index].result:
-            why = f"would return {result!r} here"
-        else:
-            why = "fits here, but whatever follows leads nowhere"
-        obstacles.append(Obstacle(operations[index], why))
+        obstacles.append(Obstacle(operations[index], f"would return {result!r} here"))
     return NotLinearizable(f"no place for {operations[forced]}", prefix, tuple(obstacles))

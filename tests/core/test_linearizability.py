@@ -321,6 +321,14 @@ def test_a_negative_verdict_says_what_could_not_come_next_and_why() -> None:
     ]
 
 
+def test_a_verdict_shows_some_obstacles_and_counts_the_rest() -> None:
+    swaps = [op("cas", n, n, gives=True, at=(0, 10)) for n in range(7)]
+    text = str(check(swaps, KeyValueModel()))
+    assert text.count("would return False here") == 5
+    assert text.endswith("    ... and 2 more")
+    assert str(Undecided(7)) == "undecided: gave up after 7 configurations"
+
+
 def test_a_violation_of_a_counter_names_both_operations() -> None:
     text = str(check([incr(1, 0, 5), incr(1, 1, 6)], CounterModel()))
     assert (

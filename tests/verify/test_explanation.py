@@ -143,3 +143,18 @@ def test_an_explanation_is_found_in_a_history_of_a_queue_with_unknown_outcomes()
     place = next(i for i, o in enumerate(history) if o.name == "dequeue" and o.result is not None and i > 100)
     history[place] = replace(history[place], result="never")
     assert [o.result for o in explained(history, QUEUE.model).operations if o.returned is not None] == ["never"]
+
+
+class _Plain:
+    """A register of which nothing is known but what it does."""
+
+    initial = 0
+
+    def apply(self, state: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
+        return RegisterModel().apply(state, name, arguments)
+
+
+def test_a_model_without_hints_gets_explanations_as_well() -> None:
+    history = [op("write", 1, at=(0, 1)), op("write", 2, at=(2, 3)), op("read", gives=2, at=(4, 5))]
+    found = explained([*history, op("read", gives=1, at=(6, 7))], _Plain())
+    assert found.operations == (history[0], history[2], op("read", gives=1, at=(6, 7)))
