@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip
 SOURCES := raft_core actors tests examples benchmarks docs
 
-.PHONY: help demo test lint check docs bench kill-trials lab coverage clean
+.PHONY: help demo test lint check docs bench kill-trials lab mutants simulate explore coverage clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ lint: .venv/.stamp-lint ## style, format, types, import contracts
 check: lint test ## lint and test: what a change must pass
 
 docs: .venv/.stamp-project ## write the reference pages anew, from the code
-	@$(BIN)/python docs
+	@$(BIN)/python docs/generate.py
 
 bench: .venv/.stamp-bench ## commits per second on this machine, beside PySyncObj
 	@$(BIN)/python -m benchmarks.throughput --json report/throughput.json
@@ -52,6 +52,15 @@ lab: .venv/.stamp-test ## the lab's scenarios: 1,000 seeds of each in simulation
 	    $(BIN)/python -m tests.lab.campaign --runtime $$runtime --engine threads --passes 5 && \
 	    $(BIN)/python -m tests.lab.campaign --runtime $$runtime --engine processes --passes 5 || exit 1; \
 	done
+
+mutants: .venv/.stamp-test ## well-known mistakes put into the core, and which instrument notices them (an hour)
+	@$(BIN)/python -m tests.mutants.scoreboard
+
+simulate: .venv/.stamp-test ## 2,000 seeds of simulated clusters, 10,000 steps each (ten minutes)
+	@$(BIN)/python -m actors check simulate --seeds 2000
+
+explore: .venv/.stamp-test ## every schedule of three servers within bounds, five million situations (ten minutes)
+	@$(BIN)/python -m actors check explore --terms 3 --commands 1 --crashes 1 --under-way 3 --most 5000000
 
 coverage: .venv/.stamp-test ## every branch of raft_core is taken by its own tests
 	@$(BIN)/python -m pytest tests/core --cov --cov-report=term-missing --cov-fail-under=100

@@ -53,6 +53,10 @@ class Violation(AssertionError):
         """Name of the property, as in Figure 3 where it is one of those."""
         self.explanation = explanation
 
+    def __reduce__(self) -> tuple[type[Violation], tuple[str, str]]:
+        """Violations travel between processes."""
+        return Violation, (self.rule, self.explanation)
+
 
 class Stored(Protocol):
     """What is on a disk (Figure 2, persistent state)."""

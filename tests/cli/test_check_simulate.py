@@ -1,0 +1,96 @@
+"""`actorum check simulate` and `explore`: what they say, what they keep, and how they end when a rule is broken."""
+
+from __future__ import annotations
+
+import json
+from copy import copy
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+
+from actors.cli import app
+from actors.cli.check_simulate import _reports
+from raft_core import Event, Leader, Server, Transition, step
+from raft_core.verify import local_states, simulated_server
+from raft_core.verify.invariants import Violation
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["check", *arguments], catch_exceptions=False, standalone_mode=True)
+
+
+def commits_alone(server: Server, event: Event) -> Transition:
+    """A leader commits what is on its own disk."""
+    after, effects = step(server, event)
+    if isinstance(after.role, Leader) and after.persisted_index > after.commit_index:
+        after = replace(after, commit_index=after.persisted_index)
+    return Transition(after, effects)
+
+
+@pytest.fixture
+def broken_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (local_states, simulated_server):
+        monkeypatch.setattr(module, "step", commits_alone)
+
+
+def test_seeds_are_counted_and_kept(tmp_path: Path) -> None:
+    archive = tmp_path / "seeds.jsonl"
+    arguments = ("--seeds", "3", "--first-seed", "5", "--steps", "300", "--jobs", "1", "--archive", str(archive))
+    result = run("simulate", *arguments, "-o", "json")
+    assert result.exit_code == 0
+    record = json.loads(result.stdout)
+    assert record["seeds"] == 3 and record["steps"] >= 900 and record["violations"] == 0
+    kept = [json.loads(line) for line in archive.read_text().splitlines()]
+    assert [(line["seed"], line["servers"]) for line in kept] == [(5, 5), (6, 3), (7, 5)]
+    assert run("simulate", *arguments).exit_code == 0
+    again = [json.loads(line) for line in archive.read_text().splitlines()]
+    assert again[3:] == kept, "two runs of a seed are the same"
+
+
+def test_several_processes_run_the_same_seeds_as_one() -> None:
+    def digests(jobs: int) -> dict[int, str]:
+        return {report.seed: report.digest for report in _reports(range(25), [3], 200, jobs)}
+
+    assert digests(2) == digests(1)
+
+
+def test_a_violation_ends_with_the_line_that_repeats_it(broken_core: None) -> None:
+    result = run("simulate", "--seeds", "2", "--steps", "300", "--jobs", "1")
+    assert result.exit_code == 6
+    line = next(line for line in result.stderr.splitlines() if "actorum check simulate --seed" in line)
+    again = run(*line.split("actorum check ")[1].split())
+    assert again.exit_code == 6
+    assert "election timeout" in again.stdout, "what came last is shown"
+    assert again.stdout.splitlines()[0].split()[:2] == ["at", "(ms)"]
+
+
+def test_one_seed_that_breaks_no_rule_says_what_it_did() -> None:
+    result = run("simulate", "--seed", "4", "--steps", "300", "-o", "json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["seed"] == 4
+
+
+@pytest.mark.parametrize("servers", ["", "three", "0", "3,10"])
+def test_sizes_that_make_no_sense_are_refused(servers: str) -> None:
+    result = run("simulate", "--servers", servers)
+    assert result.exit_code == 2 and "from 1 to 9" in result.stderr
+
+
+def test_a_search_says_whether_the_bounds_were_exhausted() -> None:
+    small = ("--terms", "1", "--commands", "0", "--crashes", "0", "-o", "json")
+    assert json.loads(run("explore", *small).stdout)["exhausted"] is True
+    assert json.loads(run("explore", *small, "--most", "20").stdout)["exhausted"] is False
+
+
+def test_a_search_shows_the_shortest_schedule_that_breaks_a_rule(broken_core: None) -> None:
+    result = run("explore", "--terms", "1")
+    assert result.exit_code == 6
+    assert "a schedule of 3 actions breaks a rule: Committed On A Quorum" in result.stderr
+    assert "= leader, term 1" in result.stdout
+
+
+def test_a_violation_survives_the_way_between_processes() -> None:
+    there = copy(Violation("Log Matching", "n1 differs"))  # by what pickling uses
+    assert (there.rule, there.explanation) == ("Log Matching", "n1 differs")
