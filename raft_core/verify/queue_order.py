@@ -45,8 +45,8 @@ class Item(Struct, frozen=True):
 
     @property
     def in_by(self) -> float:
-        """It had gone in by then, for that was known, or it had come out."""
-        return min(self.out_by, FOREVER if self.enqueue.returned is None else self.enqueue.returned)
+        """It had gone in by then."""
+        return FOREVER if self.enqueue.returned is None else self.enqueue.returned
 
     @property
     def out_from(self) -> float:

@@ -122,3 +122,31 @@ def test_the_twin_itself_gives_verdicts_that_can_be_seen_without_thinking() -> N
     assert twin([replace(write, returned=None), stale], RegisterModel(0))
     assert twin([replace(write, returned=None), replace(stale, result=1)], RegisterModel(0))
     assert not twin([replace(write, returned=None, invoked=4), replace(stale, result=1)], RegisterModel(0))
+
+
+def test_an_operation_of_unknown_outcome_that_was_spared_is_still_there_when_it_is_needed() -> None:
+    """Two ways lead to the same point; one has used up more.  Found by taking the wrong one of the two for better."""
+    store = [
+        Operation(3, "put", (1,), None, 8, None),
+        Operation(0, "delete", (), None, 11, 24),
+        Operation(3, "delete", (), None, 12, 17),
+        Operation(1, "put", (1,), None, 13, 18),
+        Operation(3, "cas", (1, 2), None, 15, None),
+        Operation(0, "delete", (), None, 19, None),
+        Operation(2, "cas", (1, 2), True, 20, 26),
+        Operation(1, "get", (), 1, 22, 25),
+        Operation(2, "get", (), 1, 27, 28),
+    ]
+    lock = [
+        Operation(3, "acquire", ("a",), None, 1, None),
+        Operation(2, "acquire", ("b",), None, 2, None),
+        Operation(1, "acquire", ("b",), False, 3, 7),
+        Operation(2, "release", ("a",), False, 4, 5),
+        Operation(0, "acquire", ("a",), False, 6, 11),
+        Operation(2, "release", ("b",), True, 8, 10),
+        Operation(1, "release", ("a",), None, 9, None),
+        Operation(1, "release", ("a",), True, 12, 13),
+    ]
+    for history, model in ((store, KeyValueModel()), (lock, LockModel())):
+        assert twin(history, model)
+        assert check(history, model)

@@ -72,6 +72,13 @@ def test_a_planted_violation_is_found_on_one_hot_key_wherever_it_is(plant: Plant
         assert isinstance(check(history, plant.workload.model, limit=LIMIT), NotLinearizable)
 
 
+@pytest.mark.parametrize("plant", [plant for plant in PLANTS if plant.edit], ids=lambda plant: plant.name)
+def test_a_lie_about_one_of_several_queues_is_a_lie_about_that_queue(plant: Plant) -> None:
+    for seed in range(30):
+        history = spoiled_history(plant, Random(seed), operations=300, keys=6)
+        assert isinstance(check(history, plant.workload.model, limit=LIMIT), NotLinearizable)
+
+
 @pytest.mark.parametrize("plant", [plant for plant in PLANTS if plant.script], ids=lambda plant: plant.name)
 def test_unknown_outcomes_do_not_hide_a_planted_violation(plant: Plant) -> None:
     history = spoiled_history(plant, Random(3), operations=1_000, unknown=0.02)

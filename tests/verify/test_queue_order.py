@@ -48,6 +48,12 @@ def test_an_order_is_built_without_any_search_whenever_there_is_one(seed: int) -
         assert isinstance(QueueModel().decide(history), Linearizable)
 
 
+def test_items_that_fit_before_the_queue_is_empty_go_before_it() -> None:
+    """Of some thousand histories that were tried, the one whose order is not found without that rule."""
+    history = valid_history(QUEUE, Random(32), operations=1_000, clients=6, unknown=0.02)
+    assert isinstance(QueueModel().decide(history), Linearizable)
+
+
 def test_a_queue_that_is_not_empty_at_the_beginning_is_left_to_the_search() -> None:
     model = QueueModel(("x",))
     assert model.decide([dequeue("x", 0)]) is None
