@@ -31,14 +31,12 @@ class Delay(NamedTuple):
 class Timeline:
     """The clock, the randomness and the future of one simulation.  One thread at a time."""
 
-    def __init__(self, seed: int, *, keeps_trace: bool = True) -> None:
-        """`keeps_trace`: without it, `note` does nothing, and everything is faster."""
+    def __init__(self, seed: int) -> None:
         self.now = 0.0
         """Virtual seconds since the simulation began."""
         self.random = Random(seed)
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         """The latest events: time, who, what, checksum of the bytes involved."""
-        self._keeps_trace = keeps_trace
         self._digest = hashlib.sha256()
         self._future: list[tuple[float, int, Happening]] = []
         self._numbers = count()
@@ -71,8 +69,6 @@ class Timeline:
 
     def note(self, who: str, what: str, content: bytes = b"") -> None:
         """Write a line of the trace."""
-        if not self._keeps_trace:
-            return
         line = f"{self.now:.9f} {who} {what} {crc32(content):08x}"
         self.lines.append(line)
         self._digest.update(line.encode() + b"\n" + content)

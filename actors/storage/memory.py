@@ -24,11 +24,6 @@ class MemoryStorage:
         self._voted_for: ServerId | None = None
         self._entries: list[Entry] = []
 
-    def restore(self, stored: Stored) -> None:
-        """Begin with what another storage held."""
-        self._current_term, self._voted_for = stored.current_term, stored.voted_for
-        self._entries = list(stored.entries)
-
     def load(self) -> Stored:
         """What was written so far."""
         return Stored(self._current_term, self._voted_for, tuple(self._entries))
