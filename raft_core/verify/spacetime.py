@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from raft_core.effects import Effect, Send
 from raft_core.events import ElectionTimeout, Event, HeartbeatTimeout, Proposed, ReadRequested, Received
+from raft_core.log import Log
 from raft_core.messages import (
     AppendEntries,
     AppendEntriesResult,
@@ -68,7 +69,7 @@ def message_words(message: Message) -> str:
         case AppendEntries():
             terms = " ".join(str(entry.term) for entry in message.entries)
             after = f"{message.prev_log_index}@{message.prev_log_term}"
-            return f"Append t{message.term} after {after} [{terms}] commit {message.leader_commit}"
+            return f"Append t{message.term} after {after} [{terms}] c{message.leader_commit}"
         case AppendEntriesResult(success=True):
             return f"has {message.match_index} t{message.term}"
         case AppendEntriesResult():
@@ -80,11 +81,11 @@ def state_words(before: Server | None, after: Server) -> list[str]:
     words = []
     if before is None or (before.role_name, before.current_term) != (after.role_name, after.current_term):
         words.append(f"= {after.role_name}, term {after.current_term}")
-    if before is None or before.voted_for != after.voted_for:
+    if (before.voted_for if before else None) != after.voted_for:
         words.append(f"= voted for {after.voted_for or 'nobody'}")
-    if before is None or before.log != after.log:
+    if after.log != (before.log if before else Log()):
         words.append(f"= log {after.log.last_index}@{after.log.last_term}")
-    if before is None or before.commit_index != after.commit_index:
+    if (before.commit_index if before else 0) != after.commit_index:
         words.append(f"= commits {after.commit_index}")
     return words
 
