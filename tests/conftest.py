@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,13 @@ ALLOWED_THREADS = ("pytest_timeout", "hypothesis")
 """Beginnings of names."""
 
 Leftovers: TypeAlias = set[str]
+
+
+def pytest_configure() -> None:
+    """A shell starts what it puts in the background deaf to SIGINT, and so would be every program that a test starts
+    and interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _children() -> Leftovers:
