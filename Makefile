@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip
 SOURCES := raft_core actors tests examples benchmarks docs
 
-.PHONY: help demo test lint check docs bench kill-trials lab mutants simulate explore coverage clean
+.PHONY: help demo test lint check docs bench kill-trials histories lab mutants simulate explore coverage clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ kill-trials: .venv/.stamp-test ## kill -9 peers at random moments: 60 trials at 
 	@for runtime in actors locks; do \
 	    $(BIN)/python -m tests.chaos.kill_trials --runtime $$runtime --trials 60 --load saturation --storage memory && \
 	    $(BIN)/python -m tests.chaos.kill_trials --runtime $$runtime --trials 60 --load 2000 --storage sqlite || exit 1; \
+	done
+
+histories: .venv/.stamp-test ## are histories under kill -9, SIGSTOP and partitions linearizable: 50 runs of 5,000 operations
+	@for runtime in actors locks; do \
+	    $(BIN)/python -m tests.chaos.histories --runtime $$runtime --storage memory --runs 12 --operations 5000 --seed 1 && \
+	    $(BIN)/python -m tests.chaos.histories --runtime $$runtime --storage sqlite --runs 13 --operations 5000 --seed 101 || exit $$?; \
 	done
 
 lab: .venv/.stamp-test ## the lab's scenarios: 1,000 seeds of each in simulation, 5 passes in threads and processes (hours)

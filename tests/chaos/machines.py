@@ -55,3 +55,44 @@ class Journal(Replicated):
     def size(self) -> int:
         """The number of lines."""
         return len(self.lines)
+
+
+class Store(Replicated):
+    """Values and counters by name: what the histories of `tests.chaos.histories` are about."""
+
+    values: dict[str, int] = {}  # noqa: RUF012  # each instance gets its own copy
+    counters: dict[str, int] = {}  # noqa: RUF012
+
+    @query
+    def get(self, key: str) -> int | None:
+        """The value; None if there is none."""
+        return self.values.get(key)
+
+    @command
+    def put(self, key: str, value: int) -> None:
+        """Set the value."""
+        self.values[key] = value
+
+    @command
+    def delete(self, key: str) -> None:
+        """Let there be no value."""
+        self.values.pop(key, None)
+
+    @command
+    def cas(self, key: str, expected: int | None, value: int) -> bool:
+        """Set the value if it is the expected one; whether it was."""
+        if self.values.get(key) != expected:
+            return False
+        self.values[key] = value
+        return True
+
+    @query
+    def count(self, key: str) -> int:
+        """The present value of a counter."""
+        return self.counters.get(key, 0)
+
+    @command
+    def incr(self, key: str, by: int) -> int:
+        """Add to a counter and return its new value."""
+        value = self.counters[key] = self.counters.get(key, 0) + by
+        return value
