@@ -46,7 +46,7 @@ kill-trials: .venv/.stamp-test ## kill -9 peers at random moments: 60 trials at 
 	    $(BIN)/python -m tests.chaos.kill_trials --runtime $$runtime --trials 60 --load 2000 --storage sqlite || exit 1; \
 	done
 
-histories: .venv/.stamp-test ## are histories under kill -9, SIGSTOP and partitions linearizable: 50 runs of 5,000 operations
+histories: .venv/.stamp-test ## are histories under kill -9, SIGSTOP and partitions linearizable: 50 runs of 5,000 operations (twenty minutes)
 	@for runtime in actors locks; do \
 	    $(BIN)/python -m tests.chaos.histories --runtime $$runtime --storage memory --runs 12 --operations 5000 --seed 1 && \
 	    $(BIN)/python -m tests.chaos.histories --runtime $$runtime --storage sqlite --runs 13 --operations 5000 --seed 101 || exit $$?; \

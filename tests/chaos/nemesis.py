@@ -45,7 +45,7 @@ class Nemesis:
         self._deeds: dict[str, Callable[[], None]] = {
             "kill": lambda: self._kill(self._any_peer()),
             "kill leader": lambda: self._kill(self._leader()),
-            KILL_ALL: self._kill_all,
+            KILL_ALL: lambda: self._kill(*self._cluster.nodes),
             "pause": self._pause,
             "cut": self._cut,
             "one-way": self._one_way,
@@ -92,23 +92,24 @@ class Nemesis:
 
     # --- deaths and pauses --------------------------------------------------------------------------------------------
 
+    def _kill(self, *names: ServerId) -> None:
+        process_ids = {self._process_id(name) for name in names}
+        for process_id in process_ids:
+            os.kill(process_id, signal.SIGKILL)
+        self._until(lambda: not process_ids & set(self._process_ids().values()), f"the death of {names}")
+        self._while_it_lasts()
+
     def _process_id(self, name: ServerId) -> int:
         """Once it runs: somebody who was killed before may not be back yet."""
+        self._until(lambda: name in self._process_ids(), f"the return of {name}")
+        return self._process_ids()[name]
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = monotonic() + PATIENCE
-        while name not in (process_ids := self._process_ids()):
+        while not condition():
             if monotonic() > deadline:
-                raise TimeoutError(f"{name} did not come back: {self._cluster.supervisor.health()}")
-            sleep(0.01)
-        return process_ids[name]
-
-    def _kill(self, name: ServerId) -> None:
-        os.kill(self._process_id(name), signal.SIGKILL)
-        self._while_it_lasts()
-
-    def _kill_all(self) -> None:
-        for process_id in [self._process_id(name) for name in self._cluster.nodes]:
-            os.kill(process_id, signal.SIGKILL)
-        self._while_it_lasts()
+                raise TimeoutError(f"not within {PATIENCE} s: {what} ({self._cluster.supervisor.health()})")
+            sleep(0.005)
 
     def _pause(self) -> None:
         process_id = self._process_id(self._leader_or_any())
