@@ -149,3 +149,13 @@ def test_index_0_has_term_0() -> None:
 def test_terms_are_counted_up_to_an_index() -> None:
     log = Log([Entry(term) for term in (1, 1, 3, 5, 5, 5)])
     assert [log.terms_up_to(index) for index in range(7)] == [0, 1, 1, 2, 3, 3, 3]
+
+
+def test_two_logs_have_entries_in_common_up_to_where_they_differ() -> None:
+    log = Log([Entry(1, b"a"), Entry(1, b"b"), Entry(2, b"c")])
+    longer = log.append([Entry(2, b"d")])
+    branch = log.truncate(2).append([Entry(3, b"x"), Entry(3, b"y")])
+    same = Log([Entry(1, b"a"), Entry(1, b"b"), Entry(2, b"c")])
+    assert [log.last_common_index(other) for other in (log, longer, branch, same, Log())] == [3, 3, 2, 3, 0]
+    assert branch.last_common_index(longer) == longer.last_common_index(branch) == 2
+    assert longer.truncate(1).last_common_index(longer) == 1
