@@ -88,6 +88,11 @@ class Request(NamedTuple):
     key: str
 
 
+def commands_of(request: Request) -> list[Command]:
+    """What it asks for, as the client knew it."""
+    return [_decode(command) for command in request.commands]
+
+
 class Client:
     """One client: what it asks for, what it was told."""
 

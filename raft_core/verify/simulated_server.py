@@ -85,7 +85,8 @@ class SimulatedServer:
         self._requests: dict[int, Request] = {}
         self._expected: dict[LogIndex, tuple[Term, Request, int]] = {}
         self._results: dict[Request, dict[int, object]] = {}
-        self._is_writing = False
+        self._writing: list[PersistEffect] = []
+        """What the disk is busy with; empty: it is idle."""
         self._open_reads: set[int] = set()
         self._heard: set[ServerId] | None = None
         self.slowness, self.paused_until, self.falls_in = 1.0, 0, 0
@@ -233,19 +234,18 @@ class SimulatedServer:
     def _write_on(self) -> None:
         """Let go what waits for no write; then give the disk its next transaction."""
         disk = self.disk
-        if self._is_writing:
+        if self._writing:
             return
         while disk.stream and isinstance(disk.stream[0], Send):
             item = disk.stream.popleft()
             assert isinstance(item, Send)
             self.simulation.send(self, item)
         if disk.stream:
-            self._is_writing = True
-            changes = disk.next_transaction()
-            self._later(self.simulation.adversary.write_takes * self.slowness, lambda: self._written(changes))
+            self._writing = disk.next_transaction()
+            self._later(self.simulation.adversary.write_takes * self.slowness, self._written)
 
-    def _written(self, changes: list[PersistEffect]) -> None:
-        self._is_writing = False
+    def _written(self) -> None:
+        changes, self._writing = self._writing, []
         for change in changes:
             self.disk.stream.popleft()
             self.disk.make_durable(change)

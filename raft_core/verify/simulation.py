@@ -56,6 +56,8 @@ class Turn(NamedTuple):
     events: tuple[Event, ...]
     effects: tuple[Effect, ...]
     after: Server
+    happening: str = ""
+    """"falls" or "starts" if it is no turn, but the end or the beginning of a life; `simulate` does not show those."""
 
 
 Watcher: TypeAlias = Callable[[Turn], object]
@@ -98,7 +100,7 @@ class Simulation:
         self.names = tuple(f"n{number}" for number in range(1, servers + 1))
         self.now = 0
         self.steps = 0
-        self.servers = {name: SimulatedServer(name, self) for name in self.names}
+        self.servers = {name: self.new_server(name) for name in self.names}
         self.oracle = Oracle({name: server.disk for name, server in self.servers.items()})
         self.cut: set[tuple[ServerId, ServerId]] = set()
         """Directed links that carry nothing."""
@@ -141,6 +143,10 @@ class Simulation:
         action()
 
     # --- servers ------------------------------------------------------------------------------------------------------
+
+    def new_server(self, name: ServerId) -> SimulatedServer:
+        """One that has never run."""
+        return SimulatedServer(name, self)
 
     def noted(self, server: SimulatedServer, before: Server, events: list[Event], effects: tuple[Effect, ...]) -> None:
         """`server` took a turn."""
@@ -310,7 +316,11 @@ def simulate(
 
     A broken rule ends the run and is in the report.  `watcher` sees every turn.
     """
-    simulation = Simulation(seed, servers, adversary=adversary, watcher=watcher)
+    return ended(Simulation(seed, servers, adversary=adversary, watcher=watcher), steps)
+
+
+def ended(simulation: Simulation, steps: int) -> Report:
+    """Run it to its end; see `simulate`."""
     try:
         simulation.run(steps)
         simulation.end_in_peace()

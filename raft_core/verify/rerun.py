@@ -1,0 +1,306 @@
+"""Decisions carried out again, without any generator; and the fewest of them that break the same rule.
+
+Whatever no longer applies is passed over: a message that nobody sent, a write that nobody asked for, whatever befalls a
+server that is down.  So any part of a schedule is a schedule, and every one of them is a run that real networks, disks
+and clocks may produce: messages may be late, doubled and lost, disks take their time, and a timer that was set may run
+out early or late.  What a rule says of *times* (`Progress`, `Stability`) has no meaning here, and is not looked at.
+
+Clients are simpler than in a simulation.  A call begins when its request first arrives somewhere, and an answer is
+heard at once: what contradicts itself with longer calls does so with shorter ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import assert_never
+
+from msgspec import Struct
+
+from raft_core.effects import Effect, Send
+from raft_core.events import Applied, Event, LogPersisted, PeerRestarted, Received
+from raft_core.state import Server
+from raft_core.types import ServerId, Settings
+from raft_core.verify.adversary import Adversary, drawn
+from raft_core.verify.history import NotLinearizable
+from raft_core.verify.invariants import Violation
+from raft_core.verify.schedule import (
+    Applies,
+    Arrives,
+    Asks,
+    Decision,
+    Fall,
+    Falls,
+    Happens,
+    IsTold,
+    NamedMessages,
+    Packet,
+    Reconnects,
+    RunsOut,
+    Starts,
+    Writes,
+    recorded,
+)
+from raft_core.verify.shrinking import shrink
+from raft_core.verify.simulated_clients import Client, Request, commands_of, verdict_on
+from raft_core.verify.simulated_server import CONTACT, ELECTION, HEARTBEAT, Fallen, SimulatedServer
+from raft_core.verify.simulation import MILLISECOND, Simulation, Turn, Watcher
+
+OF_TIMES = frozenset({"Progress", "Stability"})
+"""Rules that a schedule cannot break: they say what happens within some time."""
+
+_TIMERS = {"ElectionTimeout": ELECTION, "HeartbeatTimeout": HEARTBEAT, "LeaderContactExpired": CONTACT}
+
+
+class Said(Random):
+    """No generator at all: says what it was told to say, at most what is asked for, and otherwise nought."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.says: deque[int] = deque()
+
+    def randint(self, a: int, b: int) -> int:
+        return max(a, min(self.says.popleft() if self.says else 0, b))
+
+    def getrandbits(self, k: int, /) -> int:
+        return 0
+
+
+class _Server(SimulatedServer):
+    """A server to which nothing happens by itself."""
+
+    simulation: Rerun
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._news: list[Event] = []
+        self._set: set[str] = set()
+
+    def post(self, event: Event) -> None:
+        """It is told later."""
+        self._news.append(event)
+
+    def _later(self, longest: float, action: Callable[[], None]) -> None:
+        """When is decided elsewhere."""
+
+    def _arm(self, name: str, due: int) -> None:
+        self._set.add(name)
+
+    def does(self, decision: Decision) -> None:
+        """Carry the decision out, if it applies."""
+        if self.server is None:
+            if isinstance(decision, Starts):
+                self.start()
+                self.simulation.shown(self, "starts")
+            return
+        match decision:
+            case Starts():
+                pass
+            case Falls(fall=fall):
+                self.falls(fall)
+            case Writes():
+                if self._writing:
+                    self._written()
+            case Applies():
+                if self._work:
+                    self._do_work()
+            case _:
+                self._happens(decision)
+
+    def falls(self, fall: Fall) -> None:
+        """Down, with so much of what was under way on its disk."""
+        self.simulation.said.says.extend((fall.writes, fall.entries))
+        self.simulation.shown(self, "falls")
+        self.fall()
+        self.simulation.said.says.clear()
+
+    def _happens(self, decision: Happens) -> None:
+        event = self._event(decision)
+        if event is None:
+            return
+        self.inbox.append(event)
+        if decision.waits:
+            return
+        events, self.inbox = self.inbox, []
+        self.falls_in = decision.fall.after if decision.fall else 0
+        try:
+            self._turn(events)
+        except Fallen:
+            pass
+        if decision.fall:
+            self.falls(decision.fall)
+
+    def _event(self, decision: Happens) -> Event | None:
+        """What happens; `None` if it cannot."""
+        match decision:
+            case Arrives(packet=packet):
+                return self.simulation.packets.get(packet)
+            case RunsOut(event=event):
+                return event if _TIMERS[type(event).__name__] in self._set else None
+            case IsTold(is_disk=is_disk):
+                return self._next_news(LogPersisted if is_disk else Applied)
+            case Reconnects(peer=peer):
+                return PeerRestarted(peer) if self.simulation.servers[peer].life > 1 else None
+            case Asks(request=request):
+                self.simulation.callers[request.client].asks(request, self.simulation.now)
+                self.ask(request)
+                return self._news.pop()
+        assert_never(decision)
+
+    def _next_news(self, kind: type[LogPersisted] | type[Applied]) -> Event | None:
+        news = next((event for event in self._news if isinstance(event, kind)), None)
+        if news is not None:
+            self._news.remove(news)
+        return news
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            self.simulation.messages.name(effect, self.simulation.cause)
+        super()._carry_out(effect)
+
+
+class _Caller(Client):
+    """A client that asks what it is told to ask."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, Random(0))
+
+    def asks(self, request: Request, now: int) -> None:
+        """Its request arrives: a new one, or one that it has asked before."""
+        newest = self.request.number if self.request else self._requests
+        if request.number <= newest:
+            return
+        if self.request is not None:
+            self.give_up()
+        self.request, self.invoked, self._requests = request, now, request.number
+        self._commands = commands_of(request)
+
+
+class Rerun(Simulation):
+    """A cluster to which happens what is decided, and nothing else."""
+
+    def __init__(self, servers: int, settings: Settings, watcher: Watcher | None = None) -> None:
+        self.messages = NamedMessages()
+        self.packets: dict[Packet, Received] = {}
+        """All that were sent: whether and when they arrive is decided elsewhere."""
+        self.cause = 0
+        self.said = Said()
+        super().__init__(0, servers, adversary=Adversary(settings=settings, tears=True), watcher=watcher)
+        self.random = self.said
+        self.callers = {number: _Caller(number) for number in range(1, 5)}
+        self._last: dict[ServerId, Server] = {}
+
+    def new_server(self, name: ServerId) -> _Server:
+        """One that waits for decisions."""
+        return _Server(name, self)
+
+    def carry_out(self, decisions: Iterable[Decision]) -> None:
+        """All of them, as far as they apply; raises the violation."""
+        for server in self.servers.values():
+            server.start()
+        for decision in decisions:
+            self.now += MILLISECOND
+            self.cause = decision.number
+            server = self.servers[decision.server_id]
+            assert isinstance(server, _Server)
+            server.does(decision)
+
+    def judge(self) -> bool:
+        """What servers and clients say at the end."""
+        servers = self.servers.values()
+        applied = {server.applied_index: server.machine.fingerprint() for server in servers}
+        if any(applied[server.applied_index] != server.machine.fingerprint() for server in servers):
+            raise Violation("State Machine Safety", "replicas that applied the same differ")
+        verdict = verdict_on(self.callers.values())
+        if isinstance(verdict, NotLinearizable):
+            raise Violation("Linearizability", str(verdict))
+        return True
+
+    # --- what a simulation would leave to chance ----------------------------------------------------------------------
+
+    def noted(self, server: SimulatedServer, before: Server, events: list[Event], effects: tuple[Effect, ...]) -> None:
+        """Nobody wants a hash."""
+        assert server.server is not None
+        self._last[server.name] = server.server
+        if self._watcher is not None:
+            self._watcher(Turn(self.now, server.name, tuple(events), effects, server.server))
+
+    def shown(self, server: SimulatedServer, happening: str) -> None:
+        """A life ends or begins."""
+        after = server.server
+        assert after is not None
+        if self._watcher is not None:
+            self._watcher(Turn(self.now, server.name, (), (), after, happening))
+
+    def send(self, sender: SimulatedServer, effect: Send) -> None:
+        """It is under way, for ever."""
+        self.oracle.sent(sender.name, effect.to, effect.message)
+        self.packets[self.messages.of(effect)] = Received(sender.name, effect.message)
+
+    def refuse(self, request: Request, leader_id: ServerId | None) -> None:
+        """The caller asks again if that is decided."""
+
+    def answer(self, request: Request, results: Sequence[object]) -> None:
+        """The caller hears it at once."""
+        caller = self.callers[request.client]
+        if caller.request is not None and caller.request.number == request.number:
+            caller.answered(self.now, results)
+
+
+def rerun(
+    decisions: Sequence[Decision], servers: int, settings: Settings, *, watcher: Watcher | None = None
+) -> Violation | None:
+    """Carry the decisions out; the violation, if a rule is broken."""
+    run = Rerun(servers, settings, watcher)
+    try:
+        run.carry_out(decisions)
+        run.judge()
+    except Violation as violation:
+        return violation
+    return None
+
+
+class Shrunk(Struct, frozen=True, kw_only=True):
+    """The fewest decisions that break the rule."""
+
+    violation: Violation
+    decisions: tuple[Decision, ...]
+    turns: tuple[Turn, ...]
+    """What the servers do meanwhile, and how their lives end and begin."""
+    decided: int
+    """Decisions of the whole run."""
+
+
+def shrunk(
+    seed: int,
+    servers: int = 3,
+    steps: int = 10_000,
+    *,
+    adversary: Adversary | None = None,
+    most_work: int = 3_000_000,
+) -> Shrunk | None:
+    """The run of this seed, without all that its violation does not need.
+
+    `None` if there is no violation, or none that a schedule can show (`OF_TIMES`).  After `most_work` decisions were
+    carried out in all, what has been found by then is the result: the same on every machine.
+    """
+    report, decisions = recorded(seed, servers, steps, adversary=adversary)
+    if report.violation is None or report.violation.rule in OF_TIMES:
+        return None
+    settings = (adversary or drawn(Random(seed))).settings
+    work = 0
+
+    def breaks_it(some: Sequence[Decision]) -> bool:
+        nonlocal work
+        work += len(some)
+        if work > most_work:
+            return False
+        violation = rerun(some, servers, settings)
+        return violation is not None and violation.rule == report.violation.rule
+
+    kept = shrink(decisions, breaks_it)
+    turns: list[Turn] = []
+    violation = rerun(kept, servers, settings, watcher=turns.append)
+    assert violation is not None
+    return Shrunk(violation=violation, decisions=kept, turns=tuple(turns), decided=len(decisions))
