@@ -21,6 +21,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from raft_core.verify.explanation import Explanation
+from raft_core.verify.markup import escaped, page, shortened
 from raft_core.verify.operations import Operation
 
 _MOST = 24
@@ -68,15 +69,14 @@ def picture(history: Iterable[Operation], explanation: Explanation, *, title: st
     shown = _shown(history, explanation)
     numbers = {_name(op): number for number, op in enumerate(explanation.operations, 1)}
     body = [
-        f"<h1>{_escaped(title)}</h1>",
-        f"<p>{_escaped(explanation.sentence)}</p>",
+        f"<h1>{escaped(title)}</h1>",
+        f"<p>{escaped(explanation.sentence)}</p>",
         _list(explanation),
         f'<div class="scroll">{_drawing(shown, numbers, explanation)}</div>',
         f"<p>{_KEY}</p>",
         _table(shown, numbers, explanation),
     ]
-    head = f'<meta charset="utf-8"><title>{_escaped(title)}</title><style>{_STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
+    return page(title, _STYLE, body)
 
 
 def _name(op: Operation) -> _Name:
@@ -123,7 +123,7 @@ def _list(explanation: Explanation) -> str:
     for op in explanation.operations:
         culprit = op == explanation.culprit
         note = " — no place for this" if culprit else ""
-        items.append(f'<li class="{"culprit" if culprit else ""}">{_escaped(f"{op}{note}")}</li>')
+        items.append(f'<li class="{"culprit" if culprit else ""}">{escaped(f"{op}{note}")}</li>')
     return f"<ol>{''.join(items)}</ol>"
 
 
@@ -135,13 +135,13 @@ def _drawing(shown: Sequence[Operation], numbers: Mapping[_Name, int], explanati
         f'<svg role="img" aria-labelledby="what how" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
         ' xmlns="http://www.w3.org/2000/svg">',
         f'<title id="what">{len(shown)} operations of {len(first)} clients</title>',
-        f'<desc id="how">{_escaped(str(explanation))}</desc>',
+        f'<desc id="how">{escaped(str(explanation))}</desc>',
         "<defs>" + _gradient("fade", "") + _gradient("fade-kept", "kept") + "</defs>",
     ]
     for client, lane in first.items():
         y = _TOP + lane * _ROW
         parts.append(f'<line x1="0" y1="{y - 5}" x2="{width}" y2="{y - 5}"/>')
-        parts.append(f'<text class="client" x="4" y="{y + 15}">{_escaped(_short("client " + client, 14))}</text>')
+        parts.append(f'<text class="client" x="4" y="{y + 15}">{escaped(shortened("client " + client, 14))}</text>')
     parts += [_bar(bar, numbers.get(_name(bar.operation)), explanation) for bar in bars]
     return "\n".join([*parts, "</svg>"])
 
@@ -158,11 +158,11 @@ def _bar(bar: _Bar, number: int | None, explanation: Explanation) -> str:
     fading = f' style="fill:url(#{"fade-kept" if number else "fade"});stroke:none"' if op.returned is None else ""
     label = f"{number}. {_call(op)}" if number else _call(op)
     room = width // 8
-    text = label if number else _short(label, room) if room > 6 else ""
+    text = label if number else shortened(label, room) if room > 6 else ""
     return (
-        f'<g class="{style}"><title>{_escaped(label if number is None else f"{number}. {op}")}</title>'
+        f'<g class="{style}"><title>{escaped(label if number is None else f"{number}. {op}")}</title>'
         f'<rect x="{x}" y="{y}" width="{width}" height="{_BAR}" rx="3"{fading}/>'
-        f'<text x="{x + 4}" y="{y + 14}">{_escaped(text)}</text></g>'
+        f'<text x="{x + 4}" y="{y + 14}">{escaped(text)}</text></g>'
     )
 
 
@@ -189,17 +189,5 @@ def _line(op: Operation, number: int | None, explanation: Explanation) -> str:
     call = f"{op.name}({', '.join(map(repr, op.arguments))})"
     cells = (mark, str(op.client), call, result, str(op.invoked), returned)
     return (
-        f'<tr class="{_style(op, number, explanation)}">' + "".join(f"<td>{_escaped(c)}</td>" for c in cells) + "</tr>"
+        f'<tr class="{_style(op, number, explanation)}">' + "".join(f"<td>{escaped(c)}</td>" for c in cells) + "</tr>"
     )
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: max(most - 1, 0)] + "…"
-
-
-def _escaped(text: str) -> str:
-    """Text that stays text, between tags and in attributes; what HTML cannot hold becomes a question mark."""
-    shown = "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
-        shown = shown.replace(character, entity)
-    return shown

@@ -1,4 +1,4 @@
-"""Decisions carried out again, without any generator; and the fewest of them that break the same rule.
+"""Decisions carried out again, without any generator.
 
 Whatever no longer applies is passed over: a message that nobody sent, a write that nobody asked for, whatever befalls a
 server that is down.  So any part of a schedule is a schedule, and every one of them is a run that real networks, disks
@@ -16,13 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import assert_never
 
-from msgspec import Struct
-
 from raft_core.effects import Effect, Send
 from raft_core.events import Applied, Event, LogPersisted, PeerRestarted, Received
 from raft_core.state import Server
 from raft_core.types import ServerId, Settings
-from raft_core.verify.adversary import Adversary, drawn
+from raft_core.verify.adversary import Adversary
 from raft_core.verify.history import NotLinearizable
 from raft_core.verify.invariants import Violation
 from raft_core.verify.schedule import (
@@ -40,15 +38,10 @@ from raft_core.verify.schedule import (
     RunsOut,
     Starts,
     Writes,
-    recorded,
 )
-from raft_core.verify.shrinking import shrink
 from raft_core.verify.simulated_clients import Client, Request, commands_of, verdict_on
 from raft_core.verify.simulated_server import CONTACT, ELECTION, HEARTBEAT, Fallen, SimulatedServer
 from raft_core.verify.simulation import MILLISECOND, Simulation, Turn, Watcher
-
-OF_TIMES = frozenset({"Progress", "Stability"})
-"""Rules that a schedule cannot break: they say what happens within some time."""
 
 _TIMERS = {"ElectionTimeout": ELECTION, "HeartbeatTimeout": HEARTBEAT, "LeaderContactExpired": CONTACT}
 
@@ -101,18 +94,27 @@ class _Server(SimulatedServer):
                 self.falls(fall)
             case Writes():
                 if self._writing:
-                    self._written()
+                    self._shows("writes", self._written)
             case Applies():
                 if self._work:
-                    self._do_work()
+                    self._shows("applies", self._do_work)
             case _:
                 self._happens(decision)
+
+    def _shows(self, happening: str, action: Callable[[], None]) -> None:
+        """What is no turn is shown only if it breaks a rule."""
+        try:
+            action()
+        except Violation:
+            self.simulation.shown(self, happening)
+            raise
 
     def falls(self, fall: Fall) -> None:
         """Down, with so much of what was under way on its disk."""
         self.simulation.said.says.extend((fall.writes, fall.entries))
         self.simulation.shown(self, "falls")
         self.fall()
+        self.simulation.messages.forget(self.name)
         self.simulation.said.says.clear()
 
     def _happens(self, decision: Happens) -> None:
@@ -123,13 +125,19 @@ class _Server(SimulatedServer):
         if decision.waits:
             return
         events, self.inbox = self.inbox, []
-        self.falls_in = decision.fall.after if decision.fall else 0
+        if decision.fall is None:
+            self._turn(events)
+        else:
+            self._last_turn(events, decision.fall)
+
+    def _last_turn(self, events: list[Event], fall: Fall) -> None:
+        """It falls after so many effects, or at the latest when there are no more."""
+        self.falls_in = fall.after
         try:
             self._turn(events)
         except Fallen:
-            pass
-        if decision.fall:
-            self.falls(decision.fall)
+            self.falls_in = 0
+        self.falls(fall)
 
     def _event(self, decision: Happens) -> Event | None:
         """What happens; `None` if it cannot."""
@@ -156,7 +164,7 @@ class _Server(SimulatedServer):
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Send):
-            self.simulation.messages.name(effect, self.simulation.cause)
+            self.simulation.messages.name(self.name, effect, self.simulation.cause)
         super()._carry_out(effect)
 
 
@@ -189,7 +197,6 @@ class Rerun(Simulation):
         super().__init__(0, servers, adversary=Adversary(settings=settings, tears=True), watcher=watcher)
         self.random = self.said
         self.callers = {number: _Caller(number) for number in range(1, 5)}
-        self._last: dict[ServerId, Server] = {}
 
     def new_server(self, name: ServerId) -> _Server:
         """One that waits for decisions."""
@@ -221,22 +228,20 @@ class Rerun(Simulation):
 
     def noted(self, server: SimulatedServer, before: Server, events: list[Event], effects: tuple[Effect, ...]) -> None:
         """Nobody wants a hash."""
-        assert server.server is not None
-        self._last[server.name] = server.server
         if self._watcher is not None:
+            assert server.server is not None
             self._watcher(Turn(self.now, server.name, tuple(events), effects, server.server))
 
     def shown(self, server: SimulatedServer, happening: str) -> None:
         """A life ends or begins."""
-        after = server.server
-        assert after is not None
         if self._watcher is not None:
-            self._watcher(Turn(self.now, server.name, (), (), after, happening))
+            assert server.server is not None
+            self._watcher(Turn(self.now, server.name, (), (), server.server, happening))
 
     def send(self, sender: SimulatedServer, effect: Send) -> None:
         """It is under way, for ever."""
         self.oracle.sent(sender.name, effect.to, effect.message)
-        self.packets[self.messages.of(effect)] = Received(sender.name, effect.message)
+        self.packets[self.messages.leaves(sender.name, effect)] = Received(sender.name, effect.message)
 
     def refuse(self, request: Request, leader_id: ServerId | None) -> None:
         """The caller asks again if that is decided."""
@@ -259,48 +264,3 @@ def rerun(
     except Violation as violation:
         return violation
     return None
-
-
-class Shrunk(Struct, frozen=True, kw_only=True):
-    """The fewest decisions that break the rule."""
-
-    violation: Violation
-    decisions: tuple[Decision, ...]
-    turns: tuple[Turn, ...]
-    """What the servers do meanwhile, and how their lives end and begin."""
-    decided: int
-    """Decisions of the whole run."""
-
-
-def shrunk(
-    seed: int,
-    servers: int = 3,
-    steps: int = 10_000,
-    *,
-    adversary: Adversary | None = None,
-    most_work: int = 3_000_000,
-) -> Shrunk | None:
-    """The run of this seed, without all that its violation does not need.
-
-    `None` if there is no violation, or none that a schedule can show (`OF_TIMES`).  After `most_work` decisions were
-    carried out in all, what has been found by then is the result: the same on every machine.
-    """
-    report, decisions = recorded(seed, servers, steps, adversary=adversary)
-    if report.violation is None or report.violation.rule in OF_TIMES:
-        return None
-    settings = (adversary or drawn(Random(seed))).settings
-    work = 0
-
-    def breaks_it(some: Sequence[Decision]) -> bool:
-        nonlocal work
-        work += len(some)
-        if work > most_work:
-            return False
-        violation = rerun(some, servers, settings)
-        return violation is not None and violation.rule == report.violation.rule
-
-    kept = shrink(decisions, breaks_it)
-    turns: list[Turn] = []
-    violation = rerun(kept, servers, settings, watcher=turns.append)
-    assert violation is not None
-    return Shrunk(violation=violation, decisions=kept, turns=tuple(turns), decided=len(decisions))

@@ -16,6 +16,7 @@ decisions a message that does not arrive is lost.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -125,22 +126,26 @@ Decision: TypeAlias = Happens | Writes | Applies | Falls | Starts
 
 
 class NamedMessages:
-    """Gives messages their names: as a turn decides to send them, and finds them again as they leave."""
+    """Gives messages their names when a turn decides to send them, and finds them again as they leave."""
 
     def __init__(self) -> None:
-        self._named: dict[int, tuple[Send, Packet]] = {}
-        """By the identity of the effect, which is kept alive for that."""
-        self._counts: dict[tuple[int, ServerId], int] = {}
+        self._waiting: dict[ServerId, dict[Send, deque[Packet]]] = {}
+        """Equal messages of one server leave in the order in which they were decided on."""
+        self._counts: Counter[tuple[int, ServerId]] = Counter()
 
-    def name(self, effect: Send, decision: int) -> None:
+    def name(self, sender: ServerId, effect: Send, decision: int) -> None:
         """The next message to this receiver that the decision is the cause of."""
-        count = self._counts.get((decision, effect.to), 0)
-        self._counts[decision, effect.to] = count + 1
-        self._named[id(effect)] = (effect, (decision, effect.to, count))
+        packet = (decision, effect.to, self._counts[decision, effect.to])
+        self._counts[decision, effect.to] += 1
+        self._waiting.setdefault(sender, {}).setdefault(effect, deque()).append(packet)
 
-    def of(self, effect: Send) -> Packet:
+    def leaves(self, sender: ServerId, effect: Send) -> Packet:
         """The name it was given."""
-        return self._named[id(effect)][1]
+        return self._waiting[sender][effect].popleft()
+
+    def forget(self, sender: ServerId) -> None:
+        """The sender falls: what has not left never will."""
+        self._waiting.pop(sender, None)
 
 
 class _RecordedDisk(SimulatedDisk):
@@ -178,6 +183,7 @@ class _RecordedServer(SimulatedServer):
         if not self._is_in_turn:
             self.simulation.note(Falls(number=place, server_id=self.name, fall=Fall()))
         super().fall()
+        self.simulation.messages.forget(self.name)
         survived = replace(self.disk.survived, after=self._carried_out if self._is_in_turn else 0)
         decisions[-1] = replace(decisions[-1], fall=survived)
         self._is_in_turn = False
@@ -192,7 +198,7 @@ class _RecordedServer(SimulatedServer):
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Send):
-            self.simulation.messages.name(effect, self.simulation.decisions[-1].number)
+            self.simulation.messages.name(self.name, effect, self.simulation.decisions[-1].number)
         self._carried_out += 1
         super()._carry_out(effect)
 
@@ -245,7 +251,7 @@ class Recording(Simulation):
 
     def send(self, sender: SimulatedServer, effect: Send) -> None:
         """Of several messages that say the same the first stands for all: the network may be as late as it likes."""
-        self._sent.setdefault((sender.name, effect.to, effect.message), self.messages.of(effect))
+        self._sent.setdefault((sender.name, effect.to, effect.message), self.messages.leaves(sender.name, effect))
         super().send(sender, effect)
 
     def packet(self, sender: ServerId, to: ServerId, message: Message) -> Packet:

@@ -7,9 +7,21 @@ vote, log and commit index changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from raft_core.effects import Effect, Send
-from raft_core.events import ElectionTimeout, Event, HeartbeatTimeout, Proposed, ReadRequested, Received
+from raft_core.events import (
+    Applied,
+    ElectionTimeout,
+    Event,
+    HeartbeatTimeout,
+    LeaderContactExpired,
+    LogPersisted,
+    PeerRestarted,
+    Proposed,
+    ReadRequested,
+    Received,
+)
 from raft_core.log import Log
 from raft_core.messages import (
     AppendEntries,
@@ -24,13 +36,22 @@ from raft_core.state import Server
 from raft_core.types import ServerId
 from raft_core.verify.simulation import Turn
 
+HAPPENINGS = {
+    "falls": "falls",
+    "starts": "comes back",
+    "writes": "its disk is done",
+    "applies": "its state machine goes on",
+    "": "falls and comes back",
+}
+"""What is no turn, in words."""
+
 
 def space_time_table(turns: Iterable[Turn], names: Sequence[ServerId], *, width: int = 34) -> str:
     """The turns as text; each server's column is `width` characters wide."""
     lines = ["".join(["at (ms)".rjust(10), *("  " + name.ljust(width) for name in names)]).rstrip()]
     before: dict[ServerId, Server] = {}
     for turn in turns:
-        cell = [*map(event_words, turn.events), *map(_arrow, filter(_is_sent, turn.effects))]
+        cell = [*happened_words(turn), *map(_arrow, filter(_is_sent, turn.effects))]
         cell += state_words(before.get(turn.server_id), turn.after)
         before[turn.server_id] = turn.after
         place = 10 + sum(width + 2 for name in names[: names.index(turn.server_id)])
@@ -38,6 +59,11 @@ def space_time_table(turns: Iterable[Turn], names: Sequence[ServerId], *, width:
             at = f"{turn.at / 1_000:.2f}".rjust(10) if number == 0 else " " * 10
             lines.append((at.ljust(place) + "  " + words)[: place + width + 2].rstrip())
     return "\n".join(lines)
+
+
+def happened_words(turn: Turn) -> list[str]:
+    """What happened to the server, a line each."""
+    return [event_words(event) for event in turn.events] or [HAPPENINGS[turn.happening]]
 
 
 def event_words(event: Event) -> str:
@@ -49,12 +75,19 @@ def event_words(event: Event) -> str:
             return "election timeout"
         case HeartbeatTimeout():
             return "heartbeat timeout"
+        case LeaderContactExpired():
+            return "leader contact expired"
         case Proposed(commands=commands):
-            return f"{len(commands)} commands proposed"
+            return _counted(len(commands), "command") + " proposed"
         case ReadRequested(read_ids=numbers):
-            return f"{len(numbers)} reads requested"
-        case _:
-            return " ".join([type(event).__name__, *(str(getattr(event, name)) for name in event.__struct_fields__)])
+            return _counted(len(numbers), "read") + " requested"
+        case LogPersisted(index=index):
+            return f"on disk up to {index}"
+        case Applied(index=index):
+            return f"applied up to {index}"
+        case PeerRestarted(server_id=peer):
+            return f"new link to {peer}"
+    assert_never(event)
 
 
 def message_words(message: Message) -> str:
@@ -97,3 +130,7 @@ def _is_sent(effect: Effect) -> bool:
 def _arrow(effect: Effect) -> str:
     assert isinstance(effect, Send)
     return f"-> {effect.to} {message_words(effect.message)}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
