@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import perf_counter
 
 import click
 
+from actors.cli.check_schedule import figure_option, show_schedule
 from actors.cli.output import Output, output_option, say
 from actors.errors import SafetyViolation
 from raft_core.verify.exploration import Explored, turns_of
 from raft_core.verify.exploration import explore as explore_bounds
 from raft_core.verify.situations import Bounds
-from raft_core.verify.spacetime import space_time_table
 
 EXAMPLES = """
 Examples:
@@ -42,6 +43,7 @@ Exit code: 6 if a schedule breaks a rule; the shortest one is shown.
 )
 @click.option("--pre-vote/--no-pre-vote", default=False, help="With pre-votes.  [default: without]")
 @click.option("--most", type=click.IntRange(1), help="Stop when this many situations were found.")
+@figure_option
 @output_option
 def explore(
     servers: int,
@@ -54,6 +56,7 @@ def explore(
     under_way: int,
     pre_vote: bool,
     most: int | None,
+    figure: Path | None,
     output: Output,
 ) -> None:
     """Search every schedule of a small cluster: arrivals in any order, losses, time-outs, crashes, commands.
@@ -79,9 +82,8 @@ def explore(
     explored = explore_bounds(bounds, most, told)
     output.record(_record(explored, perf_counter() - began))
     if explored.violation is not None:
-        if output.is_table:
-            names = [f"n{number}" for number in range(1, servers + 1)]
-            output.line(space_time_table(turns_of(bounds, explored.schedule), names))
+        turns, title = turns_of(bounds, explored.schedule), f"A shortest schedule: {len(explored.schedule)} actions"
+        show_schedule(turns, servers, explored.violation, title=title, figure=figure, output=output)
         raise SafetyViolation(
             f"a schedule of {len(explored.schedule)} actions breaks a rule: {explored.violation}",
             why="a rule that must always hold does not; no shorter schedule breaks one",

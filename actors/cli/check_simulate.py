@@ -1,14 +1,16 @@
 """`actorum check simulate`: thousands of seeds of simulated clusters, on all processors.
 
 What a seed does is in `raft_core.verify.simulation`; here it is decided which seeds run where, what is told meanwhile,
-and what is kept.  A violation ends with exit code 6 and the line that repeats it.
+and what is kept.  A violation ends with exit code 6 and the line that repeats it; before that the run is shrunk to the
+turns that the violation needs, and these are shown.  Rules of times (a leader within so many timeouts) have no such
+turns: for them, the last ones of the run are shown.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
 from multiprocessing import get_context
@@ -18,25 +20,27 @@ from time import perf_counter
 import click
 from msgspec import json
 
-from actors.cli.output import Output, output_option
+from actors.cli.check_schedule import figure_option, show_schedule
+from actors.cli.output import Output, output_option, say
 from actors.cli.progress import Progress
 from actors.errors import SafetyViolation
+from raft_core.verify.counterexample import counterexample
 from raft_core.verify.simulation import Report, Turn
 from raft_core.verify.simulation import simulate as simulate_seed
-from raft_core.verify.spacetime import space_time_table
 
 EXAMPLES = """
 Examples:
 
 \b
   actorum check simulate --seeds 10000              a hundred million steps, on all processors
-  actorum check simulate --seed 17 --servers 5      one seed again, with what came last before a violation
+  actorum check simulate --seed 17 --servers 5      one seed again
+  actorum check simulate --figure broken.html       if a rule is broken, a drawing of how
 
 Exit code: 6 if any seed breaks a rule.
 """
 
 _LAST = 30
-"""Turns that are shown before a violation."""
+"""Turns that are shown before a violation that cannot be shrunk."""
 _PORTION = 10
 """Seeds that a processor takes at a time."""
 
@@ -44,7 +48,7 @@ _PORTION = 10
 @click.command(epilog=EXAMPLES)
 @click.option("--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many seeds.")
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--seed", type=click.IntRange(0), help="This seed only, turn by turn if it breaks a rule.")
+@click.option("--seed", type=click.IntRange(0), help="This seed only.")
 @click.option("--servers", default="3,5", show_default=True, help="Sizes of clusters; seeds take turns.")
 @click.option("--steps", type=click.IntRange(1), default=10_000, show_default=True, help="Steps of each seed.")
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes.  [default: processors]")
@@ -53,6 +57,7 @@ _PORTION = 10
     type=click.Path(dir_okay=False, path_type=Path),
     help="Append a line of JSON for each seed to this file: what it did, and what it broke.",
 )
+@figure_option
 @output_option
 def simulate(
     seeds: int,
@@ -62,6 +67,7 @@ def simulate(
     steps: int,
     jobs: int,
     archive: Path | None,
+    figure: Path | None,
     output: Output,
 ) -> None:
     """Run simulated clusters under lost and doubled messages, cuts, crashes, torn writes, pauses, wrong clocks.
@@ -71,7 +77,7 @@ def simulate(
     """
     sizes = _sizes(servers)
     if seed is not None:
-        _one_seed(seed, sizes[seed % len(sizes)], steps, output)
+        _one_seed(seed, sizes[seed % len(sizes)], steps, archive, figure, output)
         return
     began = perf_counter()
     tally = _Tally()
@@ -83,7 +89,7 @@ def simulate(
             progress.show(tally.seeds)
     output.record(tally.record(perf_counter() - began))
     if tally.violations:
-        raise _violation(tally.violations[0], steps, len(tally.violations))
+        raise _violation(tally.violations[0], steps, len(tally.violations), _place(figure, archive), output)
 
 
 def _sizes(servers: str) -> list[int]:
@@ -169,22 +175,46 @@ def _keep(archive: Path, report: Report) -> None:
         file.write(json.encode(kept) + b"\n")
 
 
-def _one_seed(seed: int, servers: int, steps: int, output: Output) -> None:
-    turns: list[Turn] = []
-    report = simulate_seed(seed, servers, steps, watcher=turns.append)
-    tally = _Tally()
-    tally.add(report)
-    if report.violation is not None and output.is_table:
-        output.line(space_time_table(turns[-_LAST:], [f"n{number}" for number in range(1, servers + 1)]))
+def _one_seed(seed: int, servers: int, steps: int, archive: Path | None, figure: Path | None, output: Output) -> None:
+    report = simulate_seed(seed, servers, steps)
+    if archive is not None:
+        _keep(archive, report)
     output.record({"seed": seed, "servers": servers, "steps": report.steps, "digest": report.digest})
     if report.violation is not None:
-        raise _violation(report, steps, 1)
+        raise _violation(report, steps, 1, _place(figure, archive), output)
 
 
-def _violation(report: Report, steps: int, count: int) -> SafetyViolation:
+def _place(figure: Path | None, archive: Path | None) -> Callable[[Report], Path | None]:
+    """Where the drawing goes: where it was asked for, or beside the archive."""
+    beside = archive.parent if archive is not None else None
+
+    def place(report: Report) -> Path | None:
+        return figure or (beside / f"seed-{report.seed}-of-{report.servers}-servers.html" if beside else None)
+
+    return place
+
+
+def _violation(
+    report: Report, steps: int, count: int, place: Callable[[Report], Path | None], output: Output
+) -> SafetyViolation:
+    _show(report, steps, place(report), output)
     again = f"actorum check simulate --seed {report.seed} --servers {report.servers} --steps {steps}"
     return SafetyViolation(
         f"seed {report.seed} with {report.servers} servers: {report.violation}",
         why=f"{count} of the seeds broke a rule" if count > 1 else "a rule that must always hold does not",
         fix=again,
     )
+
+
+def _show(report: Report, steps: int, figure: Path | None, output: Output) -> None:
+    """What the violation needs; or what came last, if it needs time."""
+    found = counterexample(report.seed, report.servers, steps)
+    turns: Sequence[Turn]
+    if found is None:
+        last: deque[Turn] = deque(maxlen=_LAST)
+        simulate_seed(report.seed, report.servers, steps, watcher=last.append)
+        turns, title, violation = list(last), f"Seed {report.seed}: the last turns", report.violation
+    else:
+        say(f"shrunk from {found.decided:,} decisions to {len(found.decisions)}, in {len(found.turns)} turns")
+        turns, title, violation = found.turns, f"Seed {report.seed}, shrunk", found.violation
+    show_schedule(turns, report.servers, violation, title=title, figure=figure, output=output)

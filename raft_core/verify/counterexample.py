@@ -59,9 +59,9 @@ def counterexample(
 
     def breaks_it(some: Sequence[Decision]) -> bool:
         nonlocal work
-        work += len(some)
         if work > most_work:
             return False
+        work += len(some)
         violation = rerun(some, servers, settings)
         return violation is not None and violation.rule == broken.rule
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from copy import copy
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from actors.cli import app
 from actors.cli.check_simulate import _reports
-from raft_core import Event, Leader, Server, Transition, step
+from raft_core import Event, Leader, Received, Server, Transition, step
 from raft_core.verify import local_states, simulated_server
 from raft_core.verify.invariants import Violation
 
@@ -56,14 +57,47 @@ def test_several_processes_run_the_same_seeds_as_one() -> None:
     assert digests(2) == digests(1)
 
 
-def test_a_violation_ends_with_the_line_that_repeats_it(broken_core: None) -> None:
+def test_a_violation_ends_with_the_turns_that_it_needs_and_the_line_that_repeats_it(broken_core: None) -> None:
     result = run("simulate", "--seeds", "2", "--steps", "300", "--jobs", "1")
     assert result.exit_code == 6
     line = next(line for line in result.stderr.splitlines() if "actorum check simulate --seed" in line)
     again = run(*line.split("actorum check ")[1].split())
     assert again.exit_code == 6
-    assert "election timeout" in again.stdout, "what came last is shown"
-    assert again.stdout.splitlines()[0].split()[:2] == ["at", "(ms)"]
+    table = again.stdout[again.stdout.index("   at (ms)") :]
+    assert table == result.stdout[result.stdout.index("   at (ms)") :], "shrunk to the same"
+    assert "election timeout" in table and "= leader, term 1" in table
+    decided, needed, turns = map(
+        int, re.findall(r"shrunk from (\d+) decisions to (\d+), in (\d+) turns", again.stderr)[0]
+    )
+    assert turns <= needed <= 12 < decided
+
+
+def test_a_violation_is_drawn_where_it_was_asked_for_or_else_beside_the_archive(
+    broken_core: None, tmp_path: Path
+) -> None:
+    asked, archive = tmp_path / "asked.html", tmp_path / "seeds.jsonl"
+    arguments = ("simulate", "--seed", "1", "--servers", "3", "--steps", "300", "-o", "json")
+    drawn = run(*arguments, "--figure", str(asked))
+    assert drawn.exit_code == 6 and f"drawn: {asked}" in drawn.stderr
+    json.loads(drawn.stdout)
+    run(*arguments, "--archive", str(archive))
+    assert asked.read_text() == (tmp_path / "seed-1-of-3-servers.html").read_text()
+    assert "<svg" in asked.read_text() and "Committed On A Quorum" in asked.read_text()
+    assert json.loads(archive.read_text())["violation"].startswith("Committed On A Quorum")
+
+
+def test_a_rule_of_times_shows_the_last_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def deaf(server: Server, event: Event) -> Transition:
+        return Transition(server, ()) if isinstance(event, Received) else step(server, event)
+
+    monkeypatch.setattr(simulated_server, "step", deaf)
+    monkeypatch.setattr(simulated_server, "step_all", lambda server, events: deaf(server, events[0]))
+    figure = tmp_path / "late.html"
+    result = run("simulate", "--seed", "1", "--servers", "3", "--steps", "100", "--figure", str(figure))
+    assert result.exit_code == 6
+    assert "Progress: 60 election timeouts after all faults had ended" in result.stderr
+    assert len(re.findall(r"^ *[0-9]+[.][0-9][0-9] ", result.stdout, re.MULTILINE)) == 30
+    assert "the last turns" in figure.read_text()
 
 
 def test_one_seed_that_breaks_no_rule_says_what_it_did() -> None:
@@ -84,11 +118,13 @@ def test_a_search_says_whether_the_bounds_were_exhausted() -> None:
     assert json.loads(run("explore", *small, "--most", "20").stdout)["exhausted"] is False
 
 
-def test_a_search_shows_the_shortest_schedule_that_breaks_a_rule(broken_core: None) -> None:
-    result = run("explore", "--terms", "1")
+def test_a_search_shows_the_shortest_schedule_that_breaks_a_rule(broken_core: None, tmp_path: Path) -> None:
+    figure = tmp_path / "shortest.html"
+    result = run("explore", "--terms", "1", "--figure", str(figure))
     assert result.exit_code == 6
     assert "a schedule of 3 actions breaks a rule: Committed On A Quorum" in result.stderr
     assert "= leader, term 1" in result.stdout
+    assert "A shortest schedule: 3 actions" in figure.read_text() and "leader, term 1" in figure.read_text()
 
 
 def test_a_violation_survives_the_way_between_processes() -> None:

@@ -1,0 +1,176 @@
+"""A run written down and carried out again is the same run; a violation is shrunk to what it needs, and no further."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from raft_core import Event, Leader, Send, Server, Transition, step
+from raft_core.events import Proposed, ReadRequested
+from raft_core.messages import RequestVote
+from raft_core.verify import simulated_server
+from raft_core.verify.adversary import drawn
+from raft_core.verify.counterexample import Counterexample, counterexample
+from raft_core.verify.invariants import Violation
+from raft_core.verify.rerun import rerun
+from raft_core.verify.schedule import Decision, recorded
+from raft_core.verify.simulated_clients import SimulatedMachine
+from raft_core.verify.simulation import Turn, simulate
+
+STEPS = 1_200
+
+
+def essence(turn: Turn) -> tuple[object, ...]:
+    """A turn, but for its time, the numbers of requests and the lengths of timeouts, which were drawn."""
+    events = [type(e).__name__ if isinstance(e, Proposed | ReadRequested) else e for e in turn.events]
+    sends = [effect for effect in turn.effects if isinstance(effect, Send)]
+    after = turn.after
+    state = (after.role_name, after.current_term, after.voted_for, after.log, after.commit_index, after.persisted_index)
+    return turn.server_id, events, sends, state
+
+
+def commits_alone(server: Server, event: Event) -> Transition:
+    """A leader commits what is on its own disk."""
+    after, effects = step(server, event)
+    if isinstance(after.role, Leader) and after.persisted_index > after.commit_index:
+        after = replace(after, commit_index=after.persisted_index)
+    return Transition(after, effects)
+
+
+def asks_nobody(server: Server, event: Event) -> Transition:
+    """A candidate keeps its wish for itself."""
+    after, effects = step(server, event)
+    silent = (
+        effect for effect in effects if not (isinstance(effect, Send) and isinstance(effect.message, RequestVote))
+    )
+    return Transition(after, tuple(silent))
+
+
+Breaks = Callable[[Callable[[Server, Event], Transition]], None]
+
+
+@pytest.fixture
+def breaks(monkeypatch: pytest.MonkeyPatch) -> Breaks:
+    return lambda broken: monkeypatch.setattr(simulated_server, "step", broken)
+
+
+def settings(seed: int) -> Any:
+    return drawn(Random(seed)).settings
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_was_written_down_is_the_same_run_when_it_is_carried_out_again(seed: int) -> None:
+    servers, turns, again = (3, 5, 4)[seed % 3], list[Turn](), list[Turn]()
+    report, decisions = recorded(seed, servers, STEPS)
+    assert report == simulate(seed, servers, STEPS, watcher=turns.append), "writing down changes nothing"
+    assert rerun(decisions, servers, settings(seed), watcher=again.append) is None
+    assert [essence(turn) for turn in again if not turn.happening] == [essence(turn) for turn in turns]
+
+
+def test_among_those_runs_is_every_kind_of_decision_and_of_fall() -> None:
+    kinds: Counter[str] = Counter()
+    for seed in range(12):
+        for decision in recorded(seed, (3, 5, 4)[seed % 3], STEPS)[1]:
+            kinds[type(decision).__name__] += 1
+            fall = getattr(decision, "fall", None)
+            kinds["in the middle"] += fall is not None and fall.after > 0
+            kinds["torn"] += fall is not None and fall.writes > 0
+            kinds["waits"] += getattr(decision, "waits", False)
+    plain = "Arrives RunsOut IsTold Reconnects Asks Writes Applies Falls Starts"
+    assert set(+kinds) == {*plain.split(), "in the middle", "torn", "waits"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_part_of_a_schedule_is_a_run_and_breaks_no_rule(seed: int) -> None:
+    random = Random(seed)
+    _, decisions = recorded(seed, 3, STEPS)
+    for kept in (0.99, 0.9, 0.5):
+        for _ in range(4):
+            some = [decision for decision in decisions if random.random() < kept]
+            assert rerun(some, 3, settings(seed)) is None
+
+
+def shrunk(seed: int, servers: int = 3) -> Counterexample:
+    found = counterexample(seed, servers, STEPS)
+    assert found is not None
+    return found
+
+
+def test_a_violation_needs_few_turns_breaks_the_same_rule_and_none_can_be_spared(breaks: Breaks) -> None:
+    breaks(commits_alone)
+    seed, report = next(
+        (seed, report) for seed in range(50) if (report := simulate(seed, 5, STEPS)).violation and report.steps > 300
+    )
+    found = shrunk(seed, 5)
+    assert report.violation is not None
+    assert found.violation.rule == report.violation.rule
+    assert len(found.turns) <= 12 < 300 < found.decided
+
+    def rule(decisions: list[Decision]) -> str:
+        violation = rerun(decisions, 5, settings(seed))
+        return violation.rule if violation else ""
+
+    kept = list(found.decisions)
+    assert rule(kept) == report.violation.rule
+    assert report.violation.rule not in [rule(kept[:place] + kept[place + 1 :]) for place in range(len(kept))]
+    again = shrunk(seed, 5)
+    assert (again.decisions, again.turns) == (found.decisions, found.turns), "the same every time"
+
+
+def test_the_sound_core_breaks_nothing_by_a_schedule_that_a_broken_one_was_shrunk_to(breaks: Breaks) -> None:
+    breaks(commits_alone)
+    found = shrunk(0)
+    breaks(step)
+    assert rerun(found.decisions, 3, settings(0)) is None
+
+
+def test_what_clients_saw_is_shrunk_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedMachine, "read", lambda machine, key: -1)
+    seed = next(seed for seed in range(20) if simulate(seed, 3, STEPS).violation)
+    found = shrunk(seed)
+    assert found.violation.rule == "Linearizability"
+    assert len(found.turns) < 30
+
+
+def test_replicas_that_differ_are_shrunk_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = iter(range(10**9))
+    begun = SimulatedMachine.__init__
+
+    def differs(machine: SimulatedMachine) -> None:
+        begun(machine)
+        machine._states["a"] = next(lives)
+
+    monkeypatch.setattr(SimulatedMachine, "__init__", differs)
+    seed = next(s for s in range(20) if str(simulate(s, 3, STEPS).violation).startswith("State Machine Safety"))
+    assert len(shrunk(seed).decisions) == 0, "they differ from the start"
+
+
+def test_a_rule_of_times_has_no_schedule(breaks: Breaks) -> None:
+    breaks(asks_nobody)
+    report = simulate(1, 3, 200)
+    assert report.violation is not None and report.violation.rule == "Progress"
+    assert counterexample(1, 3, 200) is None
+
+
+def test_without_a_violation_there_is_nothing_to_shrink() -> None:
+    assert counterexample(1, 3, 200) is None
+
+
+def test_when_the_work_allowed_is_done_the_shortest_so_far_is_the_result(breaks: Breaks) -> None:
+    breaks(commits_alone)
+    found = counterexample(0, 3, STEPS, most_work=0)
+    assert found is not None and len(found.decisions) == found.decided
+
+
+def test_a_violation_in_a_write_or_in_applying_is_shown_as_what_came_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(server: simulated_server.SimulatedServer) -> None:
+        raise Violation("Nothing May Be Written", server.name)
+
+    monkeypatch.setattr(simulated_server.SimulatedServer, "_written", fails)
+    found = shrunk(0)
+    assert [turn.happening for turn in found.turns if turn.happening] == ["writes"] == [found.turns[-1].happening]
