@@ -26,12 +26,20 @@ def figure_option(function: F) -> F:
 
 
 def show_schedule(
-    turns: Sequence[Turn], servers: int, violation: object, *, title: str, figure: Path | None, output: Output
+    turns: Sequence[Turn],
+    servers: int,
+    violation: object,
+    *,
+    title: str,
+    figure: Path | None,
+    output: Output,
+    is_last_to_blame: bool = True,
 ) -> None:
     """The table on stdout, if it is for people; the page where it is wanted."""
     names = [f"n{number}" for number in range(1, servers + 1)]
     if output.is_table:
         output.line(space_time_table(turns, names))
     if figure is not None:
-        figure.write_text(schedule_page(turns, names, title=title, violation=str(violation)), encoding="utf-8")
+        page = schedule_page(turns, names, title=title, violation=str(violation), is_last_to_blame=is_last_to_blame)
+        figure.write_text(page, encoding="utf-8")
         say(f"drawn: {figure}")

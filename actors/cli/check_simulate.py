@@ -2,15 +2,14 @@
 
 What a seed does is in `raft_core.verify.simulation`; here it is decided which seeds run where, what is told meanwhile,
 and what is kept.  A violation ends with exit code 6 and the line that repeats it; before that the run is shrunk to the
-turns that the violation needs, and these are shown.  Rules of times (a leader within so many timeouts) have no such
-turns: for them, the last ones of the run are shown.
+turns that the violation needs, and these are shown.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
 from multiprocessing import get_context
@@ -207,14 +206,22 @@ def _violation(
 
 
 def _show(report: Report, steps: int, figure: Path | None, output: Output) -> None:
-    """What the violation needs; or what came last, if it needs time."""
+    """What the violation needs; or what came last, should nothing less than the whole run break the rule."""
     found = counterexample(report.seed, report.servers, steps)
-    turns: Sequence[Turn]
     if found is None:
         last: deque[Turn] = deque(maxlen=_LAST)
         simulate_seed(report.seed, report.servers, steps, watcher=last.append)
-        turns, title, violation = list(last), f"Seed {report.seed}: the last turns", report.violation
-    else:
-        say(f"shrunk from {found.decided:,} decisions to {len(found.decisions)}, in {len(found.turns)} turns")
-        turns, title, violation = found.turns, f"Seed {report.seed}, shrunk", found.violation
-    show_schedule(turns, report.servers, violation, title=title, figure=figure, output=output)
+        title = f"Seed {report.seed}: the last turns"
+        show_schedule(list(last), report.servers, report.violation, title=title, figure=figure, output=output)
+        return
+    say(f"shrunk from {found.decided:,} decisions to {len(found.decisions)}, in {len(found.turns)} turns")
+    title = f"Seed {report.seed}, shrunk" + (": then all faults end" if found.is_of_times else "")
+    show_schedule(
+        found.turns,
+        report.servers,
+        found.violation,
+        title=title,
+        figure=figure,
+        output=output,
+        is_last_to_blame=not found.is_of_times,
+    )

@@ -3,7 +3,8 @@
 Whatever no longer applies is passed over: a message that nobody sent, a write that nobody asked for, whatever befalls a
 server that is down.  So any part of a schedule is a schedule, and every one of them is a run that real networks, disks
 and clocks may produce: messages may be late, doubled and lost, disks take their time, and a timer that was set may run
-out early or late.  What a rule says of *times* (`Progress`, `Stability`) has no meaning here, and is not looked at.
+out early or late.  Rules of *times* (`Progress`, `Stability`) have no meaning meanwhile.  They are looked at when the
+schedule is over: then all faults end, what is under way is lost, and the servers live on by themselves.
 
 Clients are simpler than in a simulation.  A call begins when its request first arrives somewhere, and an answer is
 heard at once: what contradicts itself with longer calls does so with shorter ones.
@@ -72,13 +73,34 @@ class _Server(SimulatedServer):
 
     def post(self, event: Event) -> None:
         """It is told later."""
-        self._news.append(event)
+        if self.simulation.is_over:
+            super().post(event)
+        else:
+            self._news.append(event)
 
     def _later(self, longest: float, action: Callable[[], None]) -> None:
         """When is decided elsewhere."""
+        if self.simulation.is_over:
+            super()._later(longest, action)
 
     def _arm(self, name: str, due: int) -> None:
-        self._set.add(name)
+        if self.simulation.is_over:
+            super()._arm(name, due)
+        else:
+            self.timers[name] = (0, due)
+            self._set.add(name)
+
+    def lives_on(self) -> None:
+        """The schedule is over: what waits goes on by itself."""
+        waits, self.inbox = [*self.inbox, *self._news], []
+        for name, (_, due) in list(self.timers.items()):
+            self._arm(name, due)
+        for event in waits:
+            self.post(event)
+        if self._writing:
+            self._later(self.simulation.adversary.write_takes, self._written)
+        if self._work:
+            self._later(self.simulation.adversary.apply_takes, self._do_work)
 
     def does(self, decision: Decision) -> None:
         """Carry the decision out, if it applies."""
@@ -145,16 +167,22 @@ class _Server(SimulatedServer):
             case Arrives(packet=packet):
                 return self.simulation.packets.get(packet)
             case RunsOut(event=event):
-                return event if _TIMERS[type(event).__name__] in self._set else None
+                return self._runs_out(event)
             case IsTold(is_disk=is_disk):
                 return self._next_news(LogPersisted if is_disk else Applied)
             case Reconnects(peer=peer):
                 return PeerRestarted(peer) if self.simulation.servers[peer].life > 1 else None
             case Asks(request=request):
-                self.simulation.callers[request.client].asks(request, self.simulation.now)
+                self.simulation.caller(request).asks(request, self.simulation.now)
                 self.ask(request)
                 return self._news.pop()
         assert_never(decision)
+
+    def _runs_out(self, event: Event) -> Event | None:
+        """It may have been set anew meanwhile, but it must have been set."""
+        name = _TIMERS[type(event).__name__]
+        self.timers.pop(name, None)
+        return event if name in self._set else None
 
     def _next_news(self, kind: type[LogPersisted] | type[Applied]) -> Event | None:
         news = next((event for event in self._news if isinstance(event, kind)), None)
@@ -176,13 +204,17 @@ class _Caller(Client):
 
     def asks(self, request: Request, now: int) -> None:
         """Its request arrives: a new one, or one that it has asked before."""
-        newest = self.request.number if self.request else self._requests
-        if request.number <= newest:
-            return
-        if self.request is not None:
-            self.give_up()
-        self.request, self.invoked, self._requests = request, now, request.number
-        self._commands = commands_of(request)
+        if request.number > self._requests:
+            if self.request is not None:
+                self.give_up()
+            self.request, self.invoked, self._requests = request, now, request.number
+            self._commands = commands_of(request)
+            self._sequence = max([self._sequence, *(command.sequence for command in self._commands)])
+        elif self.request is not None and (self.request.number, self.request.attempt) < (
+            request.number,
+            request.attempt,
+        ):
+            self.request = request
 
 
 class Rerun(Simulation):
@@ -196,7 +228,9 @@ class Rerun(Simulation):
         self.said = Said()
         super().__init__(0, servers, adversary=Adversary(settings=settings, tears=True), watcher=watcher)
         self.random = self.said
-        self.callers = {number: _Caller(number) for number in range(1, 5)}
+        self.callers = [_Caller(number) for number in range(1, 5)]
+        self.clients = list[Client](self.callers)
+        self.is_over = False
 
     def new_server(self, name: ServerId) -> _Server:
         """One that waits for decisions."""
@@ -213,13 +247,28 @@ class Rerun(Simulation):
             assert isinstance(server, _Server)
             server.does(decision)
 
+    def end_in_peace(self) -> None:
+        """Nothing is decided any more; see `Simulation.end_in_peace`."""
+        self.is_over, self._watcher, self.random = True, None, Random(0)
+        for server in self.servers.values():
+            assert isinstance(server, _Server)
+            server.lives_on()
+        for caller in self.callers:
+            if caller.request is not None:
+                self._say(caller.again())
+        super().end_in_peace()
+
+    def caller(self, request: Request) -> _Caller:
+        """Whose request it is."""
+        return self.callers[request.client - 1]
+
     def judge(self) -> bool:
         """What servers and clients say at the end."""
         servers = self.servers.values()
         applied = {server.applied_index: server.machine.fingerprint() for server in servers}
         if any(applied[server.applied_index] != server.machine.fingerprint() for server in servers):
             raise Violation("State Machine Safety", "replicas that applied the same differ")
-        verdict = verdict_on(self.callers.values())
+        verdict = verdict_on(self.callers)
         if isinstance(verdict, NotLinearizable):
             raise Violation("Linearizability", str(verdict))
         return True
@@ -240,26 +289,40 @@ class Rerun(Simulation):
 
     def send(self, sender: SimulatedServer, effect: Send) -> None:
         """It is under way, for ever."""
+        packet = self.messages.leaves(sender.name, effect)
+        if self.is_over:
+            super().send(sender, effect)
+            return
         self.oracle.sent(sender.name, effect.to, effect.message)
-        self.packets[self.messages.leaves(sender.name, effect)] = Received(sender.name, effect.message)
+        self.packets[packet] = Received(sender.name, effect.message)
+
+    def _think(self, client: Client) -> None:
+        """Its next request is decided elsewhere."""
 
     def refuse(self, request: Request, leader_id: ServerId | None) -> None:
         """The caller asks again if that is decided."""
+        if self.is_over:
+            super().refuse(request, leader_id)
 
     def answer(self, request: Request, results: Sequence[object]) -> None:
         """The caller hears it at once."""
-        caller = self.callers[request.client]
-        if caller.request is not None and caller.request.number == request.number:
-            caller.answered(self.now, results)
+        self._answered(request, results)
 
 
 def rerun(
-    decisions: Sequence[Decision], servers: int, settings: Settings, *, watcher: Watcher | None = None
+    decisions: Sequence[Decision],
+    servers: int,
+    settings: Settings,
+    *,
+    watcher: Watcher | None = None,
+    ends_in_peace: bool = False,
 ) -> Violation | None:
-    """Carry the decisions out; the violation, if a rule is broken."""
+    """Carry the decisions out; the violation, if a rule is broken.  `watcher` does not see the peace at the end."""
     run = Rerun(servers, settings, watcher)
     try:
         run.carry_out(decisions)
+        if ends_in_peace:
+            run.end_in_peace()
         run.judge()
     except Violation as violation:
         return violation

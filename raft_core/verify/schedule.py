@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -234,7 +234,14 @@ class Recording(Simulation):
         self.decisions: list[Decision] = []
         self.messages = NamedMessages()
         self._sent: dict[tuple[ServerId, ServerId, Message], Packet] = {}
+        self.peace: int | None = None
+        """The number of decisions before all faults ended."""
         super().__init__(seed, servers, adversary=adversary)
+
+    def end_in_peace(self) -> None:
+        """From here on nothing goes wrong."""
+        self.peace = len(self.decisions)
+        super().end_in_peace()
 
     @property
     def next_place(self) -> int:
@@ -259,9 +266,17 @@ class Recording(Simulation):
         return self._sent[sender, to, message]
 
 
-def recorded(
-    seed: int, servers: int = 3, steps: int = 10_000, *, adversary: Adversary | None = None
-) -> tuple[Report, tuple[Decision, ...]]:
-    """What `simulate` finds, and all decisions up to there."""
+class Recorded(NamedTuple):
+    """A run, and all that was decided in it."""
+
+    report: Report
+    decisions: tuple[Decision, ...]
+    before_peace: tuple[Decision, ...]
+    """Those up to the end of all faults."""
+
+
+def recorded(seed: int, servers: int = 3, steps: int = 10_000, *, adversary: Adversary | None = None) -> Recorded:
+    """What `simulate` finds, and how it came to that."""
     recording = Recording(seed, servers, adversary)
-    return ended(recording, steps), tuple(recording.decisions)
+    report = ended(recording, steps)
+    return Recorded(report, tuple(recording.decisions), tuple(recording.decisions[: recording.peace]))

@@ -2,7 +2,7 @@
 
 A lifeline for each server, time runs downwards, an arrow for each message that arrives.  A lifeline's colour and width
 are the server's role; where the server is down it is broken.  Beside it stands what the space-time table says: what
-happened, and how role, term, vote, log and commit index changed.  What was sent and never arrived is one line with a
+happened, and how role, term, vote, log and commit index changed.  What was sent and has not arrived is one line with a
 short arrow that ends in a cross.  The last turn, the one that broke the rule, is framed.
 
 Every turn has a strip of the page's height for itself, so texts never cover each other, however many servers there are;
@@ -27,13 +27,13 @@ from raft_core.verify.markup import escaped, page, shortened
 from raft_core.verify.simulation import Turn
 from raft_core.verify.spacetime import happened_words, message_words, state_words
 
-_COLUMN, _LEFT, _TOP, _LINE, _GAP = 280, 310, 46, 16, 16
+_COLUMN, _LEFT, _TOP, _LINE, _GAP = 300, 310, 46, 16, 16
 """Sizes in pixels."""
 _MOST = 34
 """Characters that a label may have."""
 
 _KEY = """A lifeline for each server, time runs downwards, not to scale. Thin: follower; dashed frame: candidate or
-pre-candidate; broad: leader; dotted: down. A short arrow with a cross: sent, and it never arrived. A dashed arrow: it
+pre-candidate; broad: leader; dotted: down. A short arrow with a cross: sent, and it has not arrived. A dashed arrow: it
 arrived once more. Framed: where the rule broke."""
 
 _STYLE = """
@@ -91,18 +91,27 @@ class _Strip(Struct, frozen=True):
 
 
 def schedule_page(
-    turns: Sequence[Turn], names: Sequence[ServerId], *, title: str = "A schedule", violation: str = ""
+    turns: Sequence[Turn],
+    names: Sequence[ServerId],
+    *,
+    title: str = "A schedule",
+    violation: str = "",
+    is_last_to_blame: bool = True,
 ) -> str:
-    """The page.  Writing it to a file is up to the caller.  With a violation the last turn is the one that broke it."""
+    """The page.  Writing it to a file is up to the caller.
+
+    With a violation the last turn is framed as the one that broke the rule, unless it is not to blame.
+    """
     flights = _flights(turns)
     strips = _strips(turns, flights, names)
+    is_framed = bool(violation) and is_last_to_blame
     said = [f'<p class="violation">{escaped(violation)}</p>'] if violation else []
     body = [
         f"<h1>{escaped(title)}</h1>",
         *said,
-        f'<div class="scroll">{_drawing(strips, flights, names, violation)}</div>',
+        f'<div class="scroll">{_drawing(strips, flights, names, violation, is_framed=is_framed)}</div>',
         f"<p>{_KEY}</p>",
-        _table(strips, is_violated=bool(violation)),
+        _table(strips, is_framed=is_framed),
     ]
     return page(title, _STYLE, body)
 
@@ -174,7 +183,9 @@ def _lost_words(gone: Sequence[Send]) -> Iterator[str]:
 # --- the drawing ------------------------------------------------------------------------------------------------------
 
 
-def _drawing(strips: Sequence[_Strip], flights: Sequence[_Flight], names: Sequence[ServerId], violation: str) -> str:
+def _drawing(
+    strips: Sequence[_Strip], flights: Sequence[_Flight], names: Sequence[ServerId], violation: str, *, is_framed: bool
+) -> str:
     places = {name: _LEFT + number * _COLUMN for number, name in enumerate(names)}
     width = _LEFT + len(names) * _COLUMN + 20
     bottom = strips[-1].y + strips[-1].height + _GAP if strips else _TOP
@@ -186,14 +197,14 @@ def _drawing(strips: Sequence[_Strip], flights: Sequence[_Flight], names: Sequen
         f'<desc id="how">{escaped(how)}The table below says the same.</desc>',
         '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8"'
         ' orient="auto"><path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
-        _band(strips[-1], width) if strips and violation else "",
+        _band(strips[-1], width) if strips and is_framed else "",
     ]
     for name, x in places.items():
         parts += [f'<text class="name" x="{x}" y="{y}">{escaped(name)}</text>' for y in (20, bottom + 22)]
         parts += _lifeline([strip for strip in strips if strip.turn.server_id == name], x, bottom)
     parts += [_arrow(strips, flight, places) for flight in flights]
     for number, strip in enumerate(strips, 1):
-        is_violating = bool(violation) and number == len(strips)
+        is_violating = is_framed and number == len(strips)
         parts += _texts(strip, number, places[strip.turn.server_id], is_violating=is_violating)
     return "\n".join([*parts, "</svg>"])
 
@@ -268,11 +279,11 @@ def _text(words: str, x: int, y: int, style: str) -> str:
 # --- the same in words ------------------------------------------------------------------------------------------------
 
 
-def _table(strips: Sequence[_Strip], *, is_violated: bool) -> str:
+def _table(strips: Sequence[_Strip], *, is_framed: bool) -> str:
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("", "server", "what happened", "changes", "lost"))
     rows = []
     for number, strip in enumerate(strips, 1):
-        style = ' class="violating"' if is_violated and number == len(strips) else ""
+        style = ' class="violating"' if is_framed and number == len(strips) else ""
         lines = map("\n".join, (strip.happened, strip.states, strip.lost))
         cells = (str(number), strip.turn.server_id, *lines)
         rows.append(f"<tr{style}>" + "".join(f"<td>{escaped(cell)}</td>" for cell in cells) + "</tr>")

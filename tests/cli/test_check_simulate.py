@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from copy import copy
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -86,16 +87,35 @@ def test_a_violation_is_drawn_where_it_was_asked_for_or_else_beside_the_archive(
     assert json.loads(archive.read_text())["violation"].startswith("Committed On A Quorum")
 
 
-def test_a_rule_of_times_shows_the_last_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def deaf(server: Server, event: Event) -> Transition:
-        return Transition(server, ()) if isinstance(event, Received) else step(server, event)
+def test_a_rule_of_times_is_shrunk_to_what_the_cluster_does_not_recover_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def deaf_to_the_third(server: Server, event: Event) -> Transition:
+        return Transition(server, ()) if isinstance(event, Received) and event.sender != "n3" else step(server, event)
 
-    monkeypatch.setattr(simulated_server, "step", deaf)
-    monkeypatch.setattr(simulated_server, "step_all", lambda server, events: deaf(server, events[0]))
+    monkeypatch.setattr(simulated_server, "step", deaf_to_the_third)
     figure = tmp_path / "late.html"
     result = run("simulate", "--seed", "1", "--servers", "3", "--steps", "100", "--figure", str(figure))
     assert result.exit_code == 6
     assert "Progress: 60 election timeouts after all faults had ended" in result.stderr
+    assert re.search(r"shrunk from \d+ decisions to \d, in \d turns", result.stderr)
+    assert "Seed 1, shrunk: then all faults end" in figure.read_text() and 'class="band"' not in figure.read_text()
+
+
+def test_a_violation_that_does_not_come_again_shows_the_last_turns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = count()
+
+    def fails_once(server: Server, event: Event) -> Transition:
+        if next(calls) == 200:
+            raise Violation("Determinism", "this happens once")
+        return step(server, event)
+
+    monkeypatch.setattr(simulated_server, "step", fails_once)
+    figure = tmp_path / "once.html"
+    result = run("simulate", "--seed", "2", "--servers", "3", "--steps", "400", "--figure", str(figure))
+    assert (result.exit_code, "Determinism: this happens once" in result.stderr) == (6, True)
     assert len(re.findall(r"^ *[0-9]+[.][0-9][0-9] ", result.stdout, re.MULTILINE)) == 30
     assert "the last turns" in figure.read_text()
 

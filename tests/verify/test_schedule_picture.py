@@ -110,8 +110,8 @@ def test_every_server_has_a_lifeline_and_every_turn_its_own_strip() -> None:
 def test_a_message_is_an_arrow_from_the_turn_that_sent_it_to_the_turn_it_arrived_in() -> None:
     page = drawn(an_election())
     first, answer, again = [given["d"] or "" for given, _ in page.all("path") if "marker-end" in given]
-    assert re.fullmatch(r"M310 62L585 \d+", first), "n1 to n2"
-    assert re.fullmatch(r"M590 \d+L315 \d+", answer) and answer.split("L")[0] == again.split("L")[0]
+    assert re.fullmatch(r"M310 62L605 \d+", first), "n1 to n2"
+    assert re.fullmatch(r"M610 \d+L315 \d+", answer) and answer.split("L")[0] == again.split("L")[0]
     assert [given["class"] for given, _ in page.all("path") if "marker-end" in given] == [
         "message",
         "message",
@@ -164,6 +164,8 @@ def test_the_turn_that_breaks_the_rule_is_framed_and_named() -> None:
     assert page.all("p", "violation")[0][1] == "Election Safety: two leaders"
     assert len(page.all("tr", "violating")) == 1
     assert not drawn(an_election()).all("rect", "band"), "without a violation nothing is"
+    late = _Page(schedule_page(an_election(), NAMES, violation="Progress: none", is_last_to_blame=False))
+    assert late.all("p", "violation") and not late.all("rect", "band") + late.all("tr", "violating")
 
 
 def test_the_picture_can_be_read_without_being_seen() -> None:
@@ -205,7 +207,7 @@ def test_a_long_label_is_cut_and_whole_where_one_points() -> None:
 
 def test_a_whole_run_can_be_drawn() -> None:
     turns: list[Turn] = []
-    report, decisions = recorded(7, 5, 600)
+    report, decisions, _ = recorded(7, 5, 600)
     assert report.violation is None
     rerun(decisions, 5, turns[0].after.settings if turns else Settings(), watcher=turns.append)
     names = [f"n{number}" for number in range(1, 6)]
