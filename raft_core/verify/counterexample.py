@@ -19,16 +19,13 @@ from msgspec import Struct
 from raft_core.types import Settings
 from raft_core.verify.adversary import Adversary, drawn
 from raft_core.verify.invariants import Violation
-from raft_core.verify.rerun import rerun
+from raft_core.verify.rerun import Rerun
 from raft_core.verify.schedule import Decision, recorded
 from raft_core.verify.shrinking import shrink
 from raft_core.verify.simulation import Turn, Watcher
 
 _OF_TIMES = frozenset({"Progress", "Stability"})
 """Rules that say what happens within some time after all faults have ended."""
-
-_PEACE = 2_000
-"""The work that an end in peace is, in decisions."""
 
 
 class Counterexample(Struct, frozen=True, kw_only=True):
@@ -50,12 +47,12 @@ def counterexample(
     steps: int = 10_000,
     *,
     adversary: Adversary | None = None,
-    most_work: int = 600_000,
+    most_work: int = 800_000,
 ) -> Counterexample | None:
     """The run of this seed, without all that its violation does not need; `None` if there is nothing to show.
 
-    After `most_work` decisions were carried out in all, what has been found by then is the result: the same on every
-    machine.
+    After so much work (decisions carried out, and steps of servers), what has been found by then is the result: the
+    same on every machine.
     """
     report, decisions, before_peace = recorded(seed, servers, steps, adversary=adversary)
     if report.violation is None:
@@ -65,7 +62,7 @@ def counterexample(
     everything = before_peace if trial.is_of_times else decisions
     if trial.outcome(everything) is None:
         return None
-    kept = shrink(everything, trial.breaks_the_rule)
+    kept = shrink(everything, trial.breaks_the_rule) if trial.has_work_left else everything
     turns: list[Turn] = []
     violation = trial.outcome(kept, turns.append)
     assert violation is not None
@@ -88,14 +85,18 @@ class _Trial:
         self._settings = settings
         self._work_left = most_work
 
+    @property
+    def has_work_left(self) -> bool:
+        """There is time for another question."""
+        return self._work_left > 0
+
     def breaks_the_rule(self, decisions: Sequence[Decision]) -> bool:
-        """No, if all work is done; but the first question is answered in any case."""
-        if self._work_left < 0:
-            return False
-        self._work_left -= len(decisions) + _PEACE * self.is_of_times
-        return self.outcome(decisions) is not None
+        """No, if all work is done."""
+        return self.has_work_left and self.outcome(decisions) is not None
 
     def outcome(self, decisions: Sequence[Decision], watcher: Watcher | None = None) -> Violation | None:
         """The violation, if it is one of the rule."""
-        found = rerun(decisions, self._servers, self._settings, watcher=watcher, ends_in_peace=self.is_of_times)
+        run = Rerun(self._servers, self._settings, watcher)
+        found = run.outcome(decisions, ends_in_peace=self.is_of_times)
+        self._work_left -= len(decisions) + run.steps
         return found if found is not None and found.rule == self._rule else None

@@ -236,6 +236,17 @@ class Rerun(Simulation):
         """One that waits for decisions."""
         return _Server(name, self)
 
+    def outcome(self, decisions: Iterable[Decision], *, ends_in_peace: bool = False) -> Violation | None:
+        """The violation, if a rule is broken."""
+        try:
+            self.carry_out(decisions)
+            if ends_in_peace:
+                self.end_in_peace()
+            self.judge()
+        except Violation as violation:
+            return violation
+        return None
+
     def carry_out(self, decisions: Iterable[Decision]) -> None:
         """All of them, as far as they apply; raises the violation."""
         for server in self.servers.values():
@@ -277,6 +288,7 @@ class Rerun(Simulation):
 
     def noted(self, server: SimulatedServer, before: Server, events: list[Event], effects: tuple[Effect, ...]) -> None:
         """Nobody wants a hash."""
+        self.steps += len(events)
         if self._watcher is not None:
             assert server.server is not None
             self._watcher(Turn(self.now, server.name, tuple(events), effects, server.server))
@@ -318,12 +330,4 @@ def rerun(
     ends_in_peace: bool = False,
 ) -> Violation | None:
     """Carry the decisions out; the violation, if a rule is broken.  `watcher` does not see the peace at the end."""
-    run = Rerun(servers, settings, watcher)
-    try:
-        run.carry_out(decisions)
-        if ends_in_peace:
-            run.end_in_peace()
-        run.judge()
-    except Violation as violation:
-        return violation
-    return None
+    return Rerun(servers, settings, watcher).outcome(decisions, ends_in_peace=ends_in_peace)
