@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from raft_core import Event, Leader, Send, Server, Transition, step
+from raft_core import Event, Leader, Send, Server, Settings, Transition, step
 from raft_core.events import ElectionTimeout, Proposed, ReadRequested
 from raft_core.verify import simulated_server
 from raft_core.verify.adversary import drawn
 from raft_core.verify.counterexample import Counterexample, counterexample
 from raft_core.verify.invariants import Violation
-from raft_core.verify.rerun import rerun
-from raft_core.verify.schedule import Decision, recorded
+from raft_core.verify.rerun import Rerun, rerun
+from raft_core.verify.schedule import Decision, Fall, Falls, RunsOut, Starts, Writes, recorded
 from raft_core.verify.simulated_clients import SimulatedMachine
 from raft_core.verify.simulation import Turn, simulate
 
@@ -174,3 +174,42 @@ def test_a_violation_in_a_write_or_in_applying_is_shown_as_what_came_last(monkey
     monkeypatch.setattr(simulated_server.SimulatedServer, "_written", fails)
     found = shrunk(0)
     assert [turn.happening for turn in found.turns if turn.happening] == ["writes"] == [found.turns[-1].happening]
+
+
+def test_a_schedule_that_breaks_another_rule_is_no_counterexample(breaks: Breaks) -> None:
+    def fails_as_leader(server: Server, event: Event) -> Transition:
+        after, effects = step(server, event)
+        if isinstance(after.role, Leader):
+            raise Violation("First Term" if after.current_term == 1 else "Later Term", after.server_id)
+        return Transition(after, effects)
+
+    breaks(fails_as_leader)
+    seed = next(s for s in range(50) if str(simulate(s, 3, STEPS).violation).startswith("Later Term"))
+    assert shrunk(seed).violation.rule == "Later Term", "although less would do for the first term"
+
+
+@pytest.mark.parametrize("pre_vote", [False, True])
+def test_who_falls_in_the_middle_of_a_turn_does_no_more_than_it_did(pre_vote: bool) -> None:
+    sent = []
+    for after in range(1, 9):
+        run = Rerun(3, Settings(pre_vote=pre_vote))
+        fall = Fall(after=after)
+        run.carry_out([RunsOut(number=1, server_id="n1", event=ElectionTimeout(0), fall=fall)])
+        sent.append(len(run.packets))
+        assert run.servers["n1"].server is None
+    assert sent == sorted(sent) and sent[0] == 0
+    assert sent[-1] == (2 if pre_vote else 0), "a vote is asked for once the own is on disk, and that is never"
+
+
+def test_what_had_not_left_when_its_sender_fell_lends_its_name_to_nothing() -> None:
+    run = Rerun(3, Settings(pre_vote=False))
+    run.carry_out(
+        [
+            RunsOut(number=1, server_id="n1", event=ElectionTimeout(0)),
+            Falls(number=2, server_id="n1", fall=Fall()),
+            Starts(number=3, server_id="n1"),
+            RunsOut(number=4, server_id="n1", event=ElectionTimeout(0)),
+            Writes(number=5, server_id="n1"),
+        ]
+    )
+    assert set(run.packets) == {(4, "n2", 0), (4, "n3", 0)}
