@@ -28,6 +28,8 @@ class Adversary(Struct, frozen=True, kw_only=True):
     """Chance that a message is lost."""
     repetition: float = 0.0
     """Chance that a message arrives twice."""
+    latest: float = 0.0
+    """The longest that the second of the two takes, if that is more: terms later, it is an answer to an older self."""
     slowest: float = 5.0
     """The longest that a message takes; those sent later may arrive earlier."""
     write_takes: float = 2.0
@@ -64,10 +66,13 @@ class Adversary(Struct, frozen=True, kw_only=True):
 def drawn(random: Random) -> Adversary:
     """An adversary as a seed draws it."""
     often = random.choice((0.0, 150.0, 400.0, 400.0, 1_000.0, 2_500.0))
+    settings, loss = _settings(random), random.choice((0.0, 0.0, 0.02, 0.1, 0.3))
+    repetition = random.choice((0.0, 0.0, 0.05, 0.3))
     return Adversary(
-        settings=_settings(random),
-        loss=random.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
-        repetition=random.choice((0.0, 0.0, 0.05, 0.3)),
+        settings=settings,
+        loss=loss,
+        repetition=repetition,
+        latest=3_000.0 if repetition > 0.1 else 0.0,
         slowest=random.choice((2.0, 10.0, 30.0, 150.0, 500.0)),
         write_takes=random.choice((0.1, 2.0, 10.0, 60.0)),
         apply_takes=random.choice((0.1, 2.0, 20.0)),

@@ -27,61 +27,27 @@ is more up to date, and lacks entry 66.  It cannot win an election, though: a ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from raft_core.effects import PersistEffect, PersistTermAndVote
 from raft_core.log import Log
-from raft_core.messages import (
-    AppendEntries,
-    AppendEntriesResult,
-    Message,
-    RequestPreVote,
-    RequestVote,
-    RequestVoteResult,
-)
-from raft_core.quorum import majority
 from raft_core.state import Leader, Server
 from raft_core.types import Entry, LogIndex, ServerId, Term
+from raft_core.verify.promises import Promises, Stored, Violation
+
+__all__ = ["Oracle", "Stored", "Violation"]
 
 
-class Violation(AssertionError):
-    """A property that must always hold does not."""
-
-    def __init__(self, rule: str, explanation: str) -> None:
-        super().__init__(f"{rule}: {explanation}")
-        self.rule = rule
-        """Name of the property, as in Figure 3 where it is one of those."""
-        self.explanation = explanation
-
-    def __reduce__(self) -> tuple[type[Violation], tuple[str, str]]:
-        """Violations travel between processes."""
-        return Violation, (self.rule, self.explanation)
-
-
-class Stored(Protocol):
-    """What is on a disk (Figure 2, persistent state)."""
-
-    current_term: Term
-    voted_for: ServerId | None
-    entries: list[Entry]
-
-
-class Oracle:
+class Oracle(Promises):
     """The memory of everybody's promises.  `disks` are looked at, whenever a check wants to know what is durable."""
 
     def __init__(self, disks: dict[ServerId, Stored]) -> None:
-        self.disks = disks
-        self.servers: dict[ServerId, Server] = {}
-        """Those that run, as they are now."""
+        super().__init__(disks)
         self.committed: list[Entry] = []
         """The longest log that anybody knows to be committed."""
-        self.leaders: dict[Term, ServerId] = {}
         self._committed_in: list[Term] = []
-        self._votes: dict[tuple[ServerId, Term], ServerId] = {}
         self._seen: dict[tuple[LogIndex, Term], tuple[Term, Entry]] = {}
         self._applied: dict[ServerId, LogIndex] = {}
         self._durable: dict[ServerId, tuple[Term, ServerId | None]] = {}
-        self._majority = majority(disks)
 
     # --- disks --------------------------------------------------------------------------------------------------------
 
@@ -108,51 +74,6 @@ class Oracle:
         )
         if holders < self._majority:
             raise Violation("Committed On A Quorum", f"entry {index} is on {holders} of {len(self.disks)} disks")
-
-    # --- messages -----------------------------------------------------------------------------------------------------
-
-    def sent(self, name: ServerId, to: ServerId, message: Message) -> None:
-        """A message leaves: what it vouches for is on the sender's disk (Figure 2, "Persistent state")."""
-        disk = self.disks[name]
-        if isinstance(message, RequestPreVote):
-            return
-        if message.term > disk.current_term:
-            raise Violation(
-                "Durable Before Spoken", f"{name} spoke of term {message.term}, on disk is {disk.current_term}"
-            )
-        match message:
-            case RequestVote():
-                self._votes_for(name, message.term, name)
-            case RequestVoteResult(vote_granted=True):
-                self._votes_for(name, message.term, to)
-            case AppendEntriesResult(success=True) if disk.current_term == message.term:
-                self._acknowledges(name, to, message)
-            case AppendEntries():
-                self._leads(name, message.term)
-            case _:
-                pass
-
-    def _votes_for(self, name: ServerId, term: Term, candidate: ServerId) -> None:
-        if self._votes.setdefault((name, term), candidate) != candidate:
-            earlier = self._votes[name, term]
-            raise Violation("One Vote Per Term", f"{name} voted for {earlier} and for {candidate} in term {term}")
-        disk = self.disks[name]
-        if disk.current_term == term and disk.voted_for != candidate:
-            raise Violation("Durable Before Spoken", f"{name}'s vote for {candidate} in term {term} is not on its disk")
-
-    def _acknowledges(self, name: ServerId, to: ServerId, result: AppendEntriesResult) -> None:
-        entries, index = self.disks[name].entries, result.match_index
-        if len(entries) < index:
-            raise Violation("Durable Before Spoken", f"{name} acknowledged {index}, on disk are {len(entries)} entries")
-        leader = self.servers.get(to)
-        if not index or leader is None or leader.current_term != result.term or not isinstance(leader.role, Leader):
-            return
-        if leader.log.term_at(index) != entries[index - 1].term:
-            raise Violation("Durable Before Spoken", f"{name} acknowledged an entry {index} that {to} does not have")
-
-    def _leads(self, name: ServerId, term: Term) -> None:
-        if self.leaders.setdefault(term, name) != name:
-            raise Violation("Election Safety", f"{self.leaders[term]} and {name} lead in term {term}")
 
     # --- servers ------------------------------------------------------------------------------------------------------
 

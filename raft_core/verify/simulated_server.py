@@ -162,6 +162,8 @@ class SimulatedServer:
         self.server, effects = step_all(before, events) if len(events) > 1 else step(before, events[0])
         self.simulation.noted(self, before, events, effects)
         self.simulation.oracle.moved(before, self.server)
+        if len(events) == 1:
+            self.simulation.oracle.stepped(self.server, events[0], effects)
         self._count_heads(before, self.server, events)
         for effect in effects:
             self._carry_out(effect)

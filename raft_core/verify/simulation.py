@@ -182,9 +182,10 @@ class Simulation:
         random, adversary = self.random, self.adversary
         event = Received(name, effect.message)
         receiver = self.servers[to]
-        for _ in range(2 if random.random() < adversary.repetition else 1):
+        for is_repeated in range(2 if random.random() < adversary.repetition else 1):
             if random.random() >= adversary.loss:
-                self.after(self.duration(adversary.slowest), lambda: self._arrives((name, to), receiver, event))
+                slowest = max(adversary.slowest, adversary.latest) if is_repeated else adversary.slowest
+                self.after(self.duration(slowest), lambda: self._arrives((name, to), receiver, event))
 
     def _arrives(self, link: tuple[ServerId, ServerId], receiver: SimulatedServer, event: Received) -> None:
         if link not in self.cut:

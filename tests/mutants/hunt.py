@@ -1,44 +1,65 @@
-"""Run inside a broken core: look for a violation by simulation, for a limited time, and say what was found as JSON.
+"""Run inside a broken tree: look for a violation by simulation, for a limited time, and say what was found as JSON.
 
-    python -m tests.mutants.hunt SECONDS
+    python -m tests.mutants.hunt core SECONDS
+    python -m tests.mutants.hunt peers SECONDS
 
-`raft_core` is whatever stands first on the path.  Seeds take turns with three, four and five servers.
+`core` is the simulation of `raft_core.verify`; its seeds take turns with three, four and five servers.  `peers` is that
+of whole peers (`tests.mutants.peers`).  The code that runs is whatever stands first on the path.  Time is that of the
+processor: a busy machine finds what an idle one finds.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from itertools import count
-from time import monotonic
+from time import process_time
+from typing import NamedTuple
 
 from raft_core.verify.simulation import simulate
+from tests.mutants.peers import play
 
 STEPS = 4_000
-"""Of one seed: many short runs find more than few long ones."""
+"""Of one seed of the core's simulation: many short runs find more than few long ones."""
 
 
-def hunt(seconds: float) -> dict[str, object]:
-    """What was found, after how many steps."""
-    end, steps = monotonic() + seconds, 0
+class Run(NamedTuple):
+    """What one seed came to."""
+
+    caught: str
+    """The broken rule, if any."""
+    steps: int
+
+
+def run_core(seed: int) -> Run:
+    """One seed of the core's simulation."""
+    report = simulate(seed, (3, 5, 3, 4)[seed % 4], STEPS)
+    return Run("" if report.violation is None else report.violation.rule, report.steps)
+
+
+def run_peers(seed: int) -> Run:
+    """One seed of that of whole peers."""
+    outcome = play(seed)
+    return Run("" if outcome.violation is None else outcome.violation.rule, outcome.steps)
+
+
+RUNS: dict[str, Callable[[int], Run]] = {"core": run_core, "peers": run_peers}
+
+
+def hunt(run: Callable[[int], Run], seconds: float) -> dict[str, object]:
+    """What was found, by which seed, after how many steps of all seeds together."""
+    steps = 0
     for seed in count():
-        servers = (3, 5, 3, 4)[seed % 4]
         try:
-            report = simulate(seed, servers, STEPS)
-        except Exception as error:  # a broken core may fall over its own state: that is a find, too
-            return {
-                "caught": f"{type(error).__name__}: {error}"[:120],
-                "seed": seed,
-                "servers": servers,
-                "steps": steps,
-            }
-        steps += report.steps
-        if report.violation is not None:
-            return {"caught": report.violation.rule, "seed": seed, "servers": servers, "steps": steps}
-        if monotonic() > end:
-            return {"caught": "", "seed": seed, "servers": servers, "steps": steps}
+            caught, more = run(seed)
+        except Exception as error:  # what is broken may fall over its own state: that is a find, too
+            return {"caught": f"{type(error).__name__}: {error}".partition("\n")[0][:80], "seed": seed, "steps": steps}
+        steps += more
+        if caught or process_time() > seconds:
+            return {"caught": caught, "seed": seed, "steps": steps}
     raise AssertionError("seeds never end")
 
 
 if __name__ == "__main__":
-    print(json.dumps(hunt(float(sys.argv[1]))))
+    print(json.dumps(hunt(RUNS[sys.argv[1]], float(sys.argv[2]))))

@@ -1,4 +1,4 @@
-"""Run inside a broken core: search given bounds for a violation, and say what was found as JSON.
+"""Run inside a broken tree: search given bounds for a violation, and say what was found as JSON.
 
     python -m tests.mutants.search BOUNDS MOST
 
@@ -19,9 +19,9 @@ def search(bounds: Bounds, most: int) -> dict[str, object]:
     try:
         explored = explore(bounds, most)
     except Exception as error:
-        return {"caught": f"{type(error).__name__}: {error}"[:120], "actions": 0}
+        return {"caught": f"{type(error).__name__}: {error}"[:120], "steps": 0}
     caught = "" if explored.violation is None else explored.violation.rule
-    return {"caught": caught, "actions": len(explored.schedule)}
+    return {"caught": caught, "steps": len(explored.schedule), "situations": explored.situations}
 
 
 if __name__ == "__main__":

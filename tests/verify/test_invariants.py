@@ -17,6 +17,7 @@ from raft_core import (
     PersistTermAndVote,
     Progress,
     RequestPreVote,
+    RequestPreVoteResult,
     RequestVote,
     RequestVoteResult,
     Server,
@@ -88,7 +89,15 @@ def _speaks_of_vote(world: World) -> None:
     world.oracle.sent("n1", "n2", RequestVoteResult(2, vote_granted=True))
 
 
+def _stands(world: World, name: str) -> None:
+    world.disks[name].voted_for = name
+    world.oracle.sent(name, "n1", RequestVote(2, name, 3, 2))
+
+
 def _votes_twice(world: World) -> None:
+    for name in ("n2", "n3"):
+        world.oracle.sent("n1" if name == "n3" else "n3", name, RequestPreVoteResult(1, 2, vote_granted=True))
+        _stands(world, name)
     world.disks["n1"].current_term = 3
     world.oracle.sent("n1", "n2", RequestVoteResult(2, vote_granted=True))
     world.oracle.sent("n1", "n3", RequestVoteResult(2, vote_granted=True))
