@@ -185,6 +185,11 @@ class Oracle(Promises):
             match_index = progress.match_index
             if progress.next_index <= match_index or (earlier is not None and match_index < earlier.match_index):
                 raise Violation("Leader Book-Keeping", f"{server.server_id} believes {progress}")
+            told, round_ = self.answered(progress.server_id, server.server_id, server.current_term)
+            if match_index > told or progress.acknowledged_round > round_:
+                raise Violation(
+                    "Leader Book-Keeping", f"{server.server_id} believes {progress}, which it was not told in its term"
+                )
             entries = self.disks[progress.server_id].entries
             peer = self.servers.get(progress.server_id)
             if match_index and peer is not None and peer.current_term == server.current_term:

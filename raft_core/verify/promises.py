@@ -23,7 +23,7 @@ from raft_core.messages import (
 )
 from raft_core.quorum import majority
 from raft_core.state import Candidate, Follower, Leader, PreCandidate, Server
-from raft_core.types import Entry, ServerId, Term
+from raft_core.types import Entry, LogIndex, ServerId, Term
 
 
 class Violation(AssertionError):
@@ -58,6 +58,7 @@ class Promises:
         self.leaders: dict[Term, ServerId] = {}
         self._votes: dict[tuple[ServerId, Term], ServerId] = {}
         self._pre_votes: dict[tuple[ServerId, Term], set[ServerId]] = {}
+        self._answered: dict[tuple[ServerId, ServerId, Term], tuple[LogIndex, int]] = {}
         self._majority = majority(disks)
 
     def sent(self, name: ServerId, to: ServerId, message: Message) -> None:
@@ -74,8 +75,10 @@ class Promises:
                 self._stands(name, message.term)
             case RequestVoteResult(vote_granted=True):
                 self._votes_for(name, message.term, to)
-            case AppendEntriesResult(success=True) if disk.current_term == message.term:
-                self._acknowledges(name, to, message)
+            case AppendEntriesResult():
+                self._answers(name, to, message)
+                if message.success and disk.current_term == message.term:
+                    self._acknowledges(name, to, message)
             case AppendEntries():
                 self._leads(name, message.term)
             case RequestPreVoteResult(vote_granted=True):
@@ -103,6 +106,16 @@ class Promises:
             raise Violation(
                 "Votes For Candidates", f"{name} votes for {candidate}, which does not stand in term {term}"
             )
+
+    def _answers(self, name: ServerId, to: ServerId, result: AppendEntriesResult) -> None:
+        match_index, round_ = self.answered(name, to, result.term)
+        if result.success:
+            match_index = max(match_index, result.match_index)
+        self._answered[name, to, result.term] = match_index, max(round_, result.round)
+
+    def answered(self, name: ServerId, to: ServerId, term: Term) -> tuple[LogIndex, int]:
+        """The highest index that `name` ever acknowledged to `to` in `term`, and the highest round it answered."""
+        return self._answered.get((name, to, term), (0, 0))
 
     def _acknowledges(self, name: ServerId, to: ServerId, result: AppendEntriesResult) -> None:
         entries, index = self.disks[name].entries, result.match_index

@@ -11,15 +11,19 @@ from raft_core import (
     AppendEntries,
     AppendEntriesResult,
     AppendToLog,
+    Candidate,
     Entry,
+    Follower,
     Leader,
     Log,
     PersistTermAndVote,
     Progress,
+    Received,
     RequestPreVote,
     RequestPreVoteResult,
     RequestVote,
     RequestVoteResult,
+    Send,
     Server,
     follower,
 )
@@ -52,6 +56,8 @@ class World:
     def leads(self, name: str, **progress: int) -> None:
         """`name` leads, and believes this of the first of the others."""
         others = [peer for peer in NAMES if peer != name]
+        if match_index := progress.get("match_index"):
+            self.oracle._answers(others[0], name, AppendEntriesResult(2, True, 0, match_index))
         first = Progress(server_id=others[0], next_index=4, **progress)  # type: ignore[arg-type]
         self.moves(name, role=Leader((first, Progress(server_id=others[1], next_index=4))))
 
@@ -197,6 +203,46 @@ def _match_goes_back(world: World) -> None:
     world.leads("n1", match_index=2)
 
 
+def _believes_what_an_older_self_was_told(world: World) -> None:
+    world.disks["n2"].current_term = 3
+    world.oracle.sent("n2", "n1", AppendEntriesResult(1, True, 0, 3))
+    world.leads("n1")
+    first, second = world.servers["n1"].role.followers  # type: ignore[union-attr]
+    world.moves("n1", role=Leader((replace(first, match_index=3), second)))
+
+
+def _counts_a_round_of_an_older_self(world: World) -> None:
+    world.disks["n2"].current_term = 3
+    world.oracle.sent("n2", "n1", AppendEntriesResult(1, True, 0, 0, round=1))
+    world.leads("n1", acknowledged_round=1)
+
+
+def _votes_for_nobody(world: World) -> None:
+    world.disks["n1"].voted_for = "n2"
+    world.oracle.sent("n1", "n2", RequestVoteResult(2, vote_granted=True))
+
+
+def _stands_without_encouragement(world: World) -> None:
+    world.disks["n2"].voted_for = "n2"
+    world.oracle.sent("n2", "n1", RequestVote(2, "n2", 3, 2))
+
+
+def _encourages_beside_a_leader(world: World) -> None:
+    led = replace(world.servers["n1"], role=Follower("n3", leader_is_recent=True))
+    asked = Received("n2", RequestPreVote(3, "n2", 3, 2))
+    world.oracle.stepped(led, asked, (Send("n2", RequestPreVoteResult(2, 3, vote_granted=True)),))
+
+
+def _speaks_of_another_term(world: World) -> None:
+    asked = Received("n2", RequestVote(2, "n2", 3, 2))
+    world.oracle.stepped(world.servers["n1"], asked, (Send("n2", RequestVoteResult(1, vote_granted=False)),))
+
+
+def _goes_on_standing(world: World) -> None:
+    stands = replace(world.servers["n1"], role=Candidate(frozenset({"n1"})))
+    world.oracle.stepped(stands, Received("n2", AppendEntries(2, "n2", 0, 0, (), 0)), ())
+
+
 def _believes_too_much(world: World) -> None:
     world.disks["n2"].entries.pop()
     world.leads("n1", match_index=3)
@@ -229,6 +275,13 @@ BROKEN: list[tuple[str, Callable[[World], None]]] = [
     ("Leader Book-Keeping", _believes_no_next),
     ("Leader Book-Keeping", _match_goes_back),
     ("Leader Book-Keeping", _believes_too_much),
+    ("Leader Book-Keeping", _believes_what_an_older_self_was_told),
+    ("Leader Book-Keeping", _counts_a_round_of_an_older_self),
+    ("Votes For Candidates", _votes_for_nobody),
+    ("Pre-Vote", _stands_without_encouragement),
+    ("Pre-Vote", _encourages_beside_a_leader),
+    ("Speaks In Its Term", _speaks_of_another_term),
+    ("Leader Recognized", _goes_on_standing),
 ]
 
 
