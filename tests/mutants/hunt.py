@@ -54,10 +54,10 @@ def hunt(run: Callable[[int], Run], seconds: float) -> dict[str, object]:
         try:
             caught, more = run(seed)
         except Exception as error:  # what is broken may fall over its own state: that is a find, too
-            return {"caught": f"{type(error).__name__}: {error}".partition("\n")[0][:80], "seed": seed, "steps": steps}
+            caught, more = f"{type(error).__name__}: {error}".partition("\n")[0][:80], 0
         steps += more
         if caught or process_time() > seconds:
-            return {"caught": caught, "seed": seed, "steps": steps}
+            return {"caught": caught, "seed": seed, "steps": steps, "seconds": process_time()}
     raise AssertionError("seeds never end")
 
 

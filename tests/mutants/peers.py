@@ -8,7 +8,7 @@ One seed draws the runtime, the storage, the settings and every misfortune.
 What is watched:
 
 * the rules of `raft_core.verify.invariants`: each turn, each message as it leaves, each write as it reaches the disk;
-* a storage gives back what was written to it, to each new life of its peer;
+* a storage gives back what was written to it, to each new life of its peer, or refuses if a bit of its file has rotted;
 * the twin uses nothing that is shared without its lock;
 * what clients saw is linearizable, with unknown outcomes where a session has expired; each call ends, once all is well;
 * then the state machines are equal, and nobody disturbs the leader any more.
@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
@@ -44,7 +44,7 @@ from actors.sim.timeline import Delay, Timeline
 from actors.spec import RuntimeName
 from actors.storage.journal import JournalStorage
 from actors.storage.memory import MemoryStorage
-from actors.storage.port import Storage, Stored
+from actors.storage.port import Storage, StorageError, Stored
 from actors.storage.sqlite import SqliteStorage
 from raft_core import ApplyCommitted, Effect, Event, Leader, PersistEffect, Server, ServerId, Settings
 from raft_core.verify.history import NotLinearizable
@@ -72,34 +72,51 @@ class Plan(PeerPlan):
         return MachineHost(self.machine(), max_sessions=SESSIONS)
 
 
+Opened: TypeAlias = Callable[[Path], Storage]
+
+
 class WatchedStorage:
     """A storage, and beside it what must be in it."""
 
     blocking = True
 
-    def __init__(self, name: ServerId, oracle: Oracle, kept: SimulatedDisk, opened: Callable[[], Storage]) -> None:
-        self._name = name
+    def __init__(self, path: Path, oracle: Oracle, kept: SimulatedDisk, open_: Opened, random: Random) -> None:
+        self._path = path
         self._oracle = oracle
         self._kept = kept
-        self._open = opened
-        self._storage: Storage = opened()
+        self._open = open_
+        self._random = random
+        self._storage: Storage = open_(path)
 
     def load(self) -> Stored:
-        """What the next life of a peer finds."""
+        """What the next life of a peer finds; it must not find anything else if a bit has rotted meanwhile."""
         if not isinstance(self._storage, MemoryStorage):
             self._storage.close()
-            self._storage = self._open()
-        stored, kept = self._storage.load(), self._kept
+            self._look_at_rotten_copy()
+            self._storage = self._open(self._path)
+        return self._checked(self._storage.load())
+
+    def _checked(self, stored: Stored) -> Stored:
+        kept = self._kept
         if stored != Stored(kept.current_term, kept.voted_for, tuple(kept.entries)):
-            raise Violation("Storage", f"{self._name} found something else than what was written")
+            raise Violation("Storage", f"{self._path.name} found something else than what was written")
         return stored
+
+    def _look_at_rotten_copy(self) -> None:
+        content = bytearray(self._path.read_bytes())
+        content[self._random.randrange(len(content))] ^= 1 << self._random.randrange(8)
+        with tempfile.TemporaryDirectory(prefix="rotten-") as name:
+            copy = Path(name) / self._path.name
+            copy.write_bytes(content)
+            with suppress(StorageError), closing(self._open(copy)) as storage:
+                self._checked(storage.load())
 
     def write(self, changes: Sequence[PersistEffect]) -> None:
         """Write, and tell the oracle."""
         self._storage.write(changes)
         for change in changes:
             self._kept.make_durable(change)
-            self._oracle.written(self._name, change)
+            self._oracle.written(self._path.name, change)
 
     def close(self) -> None:
         """The end."""
@@ -157,7 +174,7 @@ class Caller:
     @property
     def think(self) -> float:
         """Mean time between two calls; the last client is slow enough for its session to expire."""
-        return 1.5 if self.number == 5 else 0.05
+        return 1.5 if self.number == 5 else 0.03
 
     def ask(self) -> None:
         """Make a call."""
@@ -224,13 +241,13 @@ class Play:
         self.callers = [self._caller(number) for number in range(1, 6)]
 
     def _storage(self, name: ServerId, directory: Path) -> WatchedStorage:
-        path = directory / name
-        opened: dict[str, Callable[[], Storage]] = {
-            "memory": MemoryStorage,
-            "journal": lambda: JournalStorage(path, cluster_id="play", server_id=name),
-            "sqlite": lambda: SqliteStorage(path, cluster_id="play", server_id=name, synchronous="off"),
+        opened: dict[str, Opened] = {
+            "memory": lambda path: MemoryStorage(),
+            "journal": lambda path: JournalStorage(path, cluster_id="play", server_id=name),
+            "sqlite": lambda path: SqliteStorage(path, cluster_id="play", server_id=name, synchronous="off"),
         }
-        return WatchedStorage(name, self.oracle, self.disks[name], opened[self.kind_of_storage])
+        open_ = opened[self.kind_of_storage]
+        return WatchedStorage(directory / name, self.oracle, self.disks[name], open_, self.random)
 
     def _caller(self, number: int) -> Caller:
         client = SimClient(self.timeline, timeout=PATIENCE, health=lambda: "")
@@ -390,8 +407,8 @@ class Outcome(NamedTuple):
 
 def play(seed: int) -> Outcome:
     """One run; a broken rule ends it."""
-    races: list[LocksetChecker] | None = [] if seed % 4 == 1 else None
-    disk = Delay(0.000_2, 0.06 if seed % 3 == 0 else 0.003)
+    races: list[LocksetChecker] | None = [] if seed % 8 == 1 else None
+    disk = Delay(0.000_2, (0.2, 0.003, 0.003, 0.06)[seed // 2 % 4])
     with tempfile.TemporaryDirectory(prefix="play-") as directory, _world(disk, races):
         run = Play(seed, Path(directory))
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from time import process_time
 
 from raft_core.verify.exploration import explore
 from raft_core.verify.situations import Bounds
@@ -16,12 +17,16 @@ from raft_core.verify.situations import Bounds
 
 def search(bounds: Bounds, most: int) -> dict[str, object]:
     """What was found, by how many actions.  A broken core may fall over its own state: that is a find, too."""
+    found: dict[str, object] = {"caught": "", "steps": 0, "situations": 0}
     try:
         explored = explore(bounds, most)
     except Exception as error:
-        return {"caught": f"{type(error).__name__}: {error}"[:120], "steps": 0}
-    caught = "" if explored.violation is None else explored.violation.rule
-    return {"caught": caught, "steps": len(explored.schedule), "situations": explored.situations}
+        found["caught"] = f"{type(error).__name__}: {error}"[:80]
+    else:
+        found["situations"], found["steps"] = explored.situations, len(explored.schedule)
+        if explored.violation is not None:
+            found["caught"] = explored.violation.rule
+    return {**found, "seconds": process_time()}
 
 
 if __name__ == "__main__":
