@@ -1,7 +1,9 @@
-"""Makes tests of the scenarios: each on every variant, in the simulation with several seeds.
+"""Makes tests of the scenarios: in the simulation on both runtimes, with several seeds; in real time on a diagonal.
 
-Those that take long in real time are played in threads or in processes, not in both (`Plan.ordinary`), so that all of
-this directory takes about four minutes.
+Real time is what a test run has least of.  So a scenario is played in threads on one runtime and in processes on the
+other (`Variant.is_on_diagonal_of`: which is which alternates), those that take long only in one of the two
+(`Plan.ordinary`).  Every scenario meets real time, both runtimes meet both engines, and all of this directory takes
+about two minutes.  `campaign` plays everything everywhere.
 
 The name of a test says how to run it again: `test_backup[locks-sim-3]` is
 `python -m tests.lab.campaign --runtime locks --engine sim --scenario backup --first-seed 3 --seeds 1`.
@@ -25,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     runs = [
         (variant, seed)
         for variant in VARIANTS
-        if plan.runs_on(variant) and variant.engine in plan.ordinary
+        if plan.runs_on(variant) and variant.engine in plan.ordinary and variant.is_on_diagonal_of(metafunc.function)
         for seed in range(1 if variant.is_real else plan.seeds)
     ]
     names = [f"{variant.runtime}-{variant.engine}-{seed}" for variant, seed in runs]

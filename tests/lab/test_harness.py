@@ -56,6 +56,18 @@ def test_every_scenario_but_those_of_part_d_runs_on_some_variant_of_each_runtime
     assert idle <= set(BY_NAME["D"].split())
 
 
+def test_an_ordinary_run_plays_every_scenario_in_real_time_and_every_runtime_in_every_engine() -> None:
+    squares = set()
+    for function in campaign.SCENARIOS.values():
+        plan = plan_of(function)
+        assert plan is not None
+        real = [v for v in VARIANTS if v.is_real and v.is_on_diagonal_of(function)]
+        played = {v for v in real if plan.runs_on(v) and v.engine in plan.ordinary}
+        assert played or plan.with_snapshots
+        squares |= played
+    assert squares == {variant for variant in VARIANTS if variant.is_real}
+
+
 def test_a_gap_in_what_a_server_delivers_is_a_violation(quiet: Lab) -> None:
     end = quiet.servers[0].last_index
     with pytest.raises(Violation, match=f"n1 delivered {end} and then {end + 2}"):
