@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[2]
 FILES = ("mutants.toml", "runtime_mutants.toml")
 COPIED = ("raft_core", "actors", "tests")
-_NOT_COPIED = shutil.ignore_patterns("__pycache__", ".hypothesis", "*.pyc")
+_NOT_COPIED = shutil.ignore_patterns(".hypothesis")
+"""What is compiled is copied, too: it stays true of every file but the changed one, and saves two seconds a mutant."""
 
 
 class Mutant(NamedTuple):
@@ -70,4 +71,4 @@ def broken_tree(mutant: Mutant) -> Iterator[Path]:
 
 def environment(tree: Path) -> dict[str, str]:
     """In which Python finds the broken tree."""
-    return dict(os.environ, PYTHONPATH=str(tree), PYTHONDONTWRITEBYTECODE="1")
+    return dict(os.environ, PYTHONPATH=str(tree))

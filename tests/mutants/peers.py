@@ -90,10 +90,11 @@ class WatchedStorage:
 
     def load(self) -> Stored:
         """What the next life of a peer finds; it must not find anything else if a bit has rotted meanwhile."""
-        if not isinstance(self._storage, MemoryStorage):
-            self._storage.close()
-            self._look_at_rotten_copy()
-            self._storage = self._open(self._path)
+        if isinstance(self._storage, MemoryStorage):
+            return self._storage.load()
+        self._storage.close()
+        self._look_at_rotten_copy()
+        self._storage = self._open(self._path)
         return self._checked(self._storage.load())
 
     def _checked(self, stored: Stored) -> Stored:
@@ -117,6 +118,8 @@ class WatchedStorage:
         for change in changes:
             self._kept.make_durable(change)
             self._oracle.written(self._path.name, change)
+        if isinstance(self._storage, MemoryStorage):  # it can be looked at without taking it from its peer
+            self._checked(self._storage.load())
 
     def close(self) -> None:
         """The end."""

@@ -21,7 +21,7 @@ def search(bounds: Bounds, most: int) -> dict[str, object]:
     try:
         explored = explore(bounds, most)
     except Exception as error:
-        found["caught"] = f"{type(error).__name__}: {error}"[:80]
+        found["caught"] = type(error).__name__
     else:
         found["situations"], found["steps"] = explored.situations, len(explored.schedule)
         if explored.violation is not None:
