@@ -52,7 +52,7 @@ def test_who_was_noticed_by_nobody_stands_out_and_who_was_not_tried_as_well() ->
     ("name", "instrument"),
     [
         ("does not persist a granted vote", "simulation"),
-        ("comes back without its vote", "simulated peers"),
+        ("comes back without its log", "simulated peers"),
         ("a database that does not cut", "simulated peers"),
     ],
 )
