@@ -17,7 +17,7 @@ SOURCES := raft_core actors tests examples benchmarks docs
 # It plays many seeds, and takes no branch that the others do not take.
 BUSY := tests/verify/test_simulation.py::test_among_a_few_seeds_every_misfortune_happens_and_every_event_meets_every_role
 
-.PHONY: help demo test lint check docs bench kill-trials histories lab mutants simulate explore coverage clean
+.PHONY: help demo test lint check docs bench kill-trials histories lab mutants simulate explore mutation-score coverage clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,10 +71,15 @@ simulate: .venv/.stamp-test ## 2,000 seeds of simulated clusters, 10,000 steps e
 explore: .venv/.stamp-test ## every schedule of three servers within bounds, five million situations (ten minutes)
 	@$(BIN)/python -m actors check explore --terms 3 --commands 1 --crashes 1 --under-way 3 --most 5000000
 
+# In a copy, so that nothing is left in the tree.
+mutation-score: .venv/.stamp-mutation ## small changes all over the core, and which of them its own tests do not notice (ten minutes)
+	@rm -rf report/mutation && mkdir -p report/mutation && cp -R raft_core actors tests pyproject.toml report/mutation
+	@cd report/mutation && nice $(abspath $(BIN))/mutmut run --max-children 2 && $(abspath $(BIN))/mutmut export-cicd-stats
+
 coverage: .venv/.stamp-test ## every branch of raft_core is taken by its own tests, nearly all of raft_core.verify by theirs
-	@$(BIN)/python -m pytest -q tests/core --cov --cov-report=
+	@$(BIN)/python -m pytest -q tests/core tests/golden/test_scripts.py --cov --cov-report=
 	@$(BIN)/coverage report --omit='raft_core/verify/*' --fail-under=100
-	@$(BIN)/python -m pytest -q tests/verify tests/golden --deselect $(BUSY) --cov --cov-append --cov-report=
+	@$(BIN)/python -m pytest -q tests/verify tests/golden/test_language.py --deselect $(BUSY) --cov --cov-append --cov-report=
 	@$(BIN)/coverage report --include='raft_core/verify/*' --fail-under=95
 
 clean: ## remove the environment, caches and what runs left behind
@@ -113,6 +118,11 @@ clean: ## remove the environment, caches and what runs left behind
 .venv/.stamp-lint: .venv/.stamp-test
 	@echo "installing what the checks need"
 	@$(PIP) install --group lint
+	@touch $@
+
+.venv/.stamp-mutation: .venv/.stamp-test
+	@echo "installing the mutation tester"
+	@$(PIP) install --group mutation
 	@touch $@
 
 .venv/.stamp-bench: .venv/.stamp-project .venv/.stamp-pip

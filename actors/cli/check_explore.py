@@ -7,11 +7,13 @@ from time import perf_counter
 
 import click
 
+from actors.cli.branches import Branches, branch_rows, branches_of
 from actors.cli.check_schedule import figure_option, show_schedule
 from actors.cli.output import Output, output_option, say
 from actors.errors import SafetyViolation
 from raft_core.verify.exploration import Explored, turns_of
 from raft_core.verify.exploration import explore as explore_bounds
+from raft_core.verify.exploration_cells import cell_rows
 from raft_core.verify.situations import Bounds
 
 EXAMPLES = """
@@ -21,6 +23,7 @@ Examples:
   actorum check explore                              two terms, one command, one crash
   actorum check explore --terms 4 --commands 0 --crashes 0 --under-way 2
   actorum check explore --terms 3 --most 5000000
+  actorum check explore --terms 1 --branches         how much of the core do these schedules run?
 
 Exit code: 6 if a schedule breaks a rule; the shortest one is shown.
 """
@@ -44,6 +47,7 @@ Exit code: 6 if a schedule breaks a rule; the shortest one is shown.
 @click.option("--pre-vote/--no-pre-vote", default=False, help="With pre-votes.  [default: without]")
 @click.option("--most", type=click.IntRange(1), help="Stop when this many situations were found.")
 @figure_option
+@click.option("--branches", is_flag=True, help="Count the branches of the core that are taken; needs `coverage`, slow.")
 @output_option
 def explore(
     servers: int,
@@ -57,11 +61,13 @@ def explore(
     pre_vote: bool,
     most: int | None,
     figure: Path | None,
+    branches: bool,
     output: Output,
 ) -> None:
     """Search every schedule of a small cluster: arrivals in any order, losses, time-outs, crashes, commands.
 
-    The search is breadth first, so what it finds is a shortest schedule.  It says whether the bounds were exhausted.
+    The search is breadth first, so what it finds is a shortest schedule.  It says whether the bounds were exhausted,
+    and in how many situations of a server each role met each kind of event ("-": never, so nothing is known of it).
     """
     bounds = Bounds(
         servers=servers,
@@ -79,8 +85,11 @@ def explore(
     def told(depth: int, situations: int) -> None:
         say(f"depth {depth}: {situations:,} situations, {perf_counter() - began:.0f} s")
 
-    explored = explore_bounds(bounds, most, told)
-    output.record(_record(explored, perf_counter() - began))
+    def search() -> Explored:
+        return explore_bounds(bounds, most, told)
+
+    explored, taken = branches_of(search) if branches else (search(), [])
+    _show(output, explored, taken, perf_counter() - began)
     if explored.violation is not None:
         turns, title = turns_of(bounds, explored.schedule), f"A shortest schedule: {len(explored.schedule)} actions"
         show_schedule(turns, servers, explored.violation, title=title, figure=figure, output=output)
@@ -91,8 +100,20 @@ def explore(
         )
 
 
+def _show(output: Output, explored: Explored, taken: list[Branches], seconds: float) -> None:
+    record, cells, branches = _record(explored, seconds), cell_rows(explored.cells), branch_rows(taken)
+    if not output.is_table:
+        output.record(record | {"cells": cells} | ({"branches": branches} if taken else {}))
+        return
+    output.record(record)
+    for rows in (cells, branches) if taken else (cells,):
+        output.line("")
+        output.rows(rows)
+
+
 def _record(explored: Explored, seconds: float) -> dict[str, object]:
     return {
+        "bounds": str(explored.bounds),
         "situations": explored.situations,
         "depth": explored.depth,
         "exhausted": explored.is_exhausted,

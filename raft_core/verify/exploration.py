@@ -21,7 +21,6 @@ only a search without it finds.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TypeAlias
@@ -30,10 +29,10 @@ from msgspec import Struct
 
 from raft_core.effects import Send
 from raft_core.events import ElectionTimeout, Event, HeartbeatTimeout, Proposed, ReadRequested, Received
-from raft_core.messages import AppendEntriesResult, RequestPreVoteResult, RequestVoteResult
 from raft_core.state import Leader
 from raft_core.types import Settings
-from raft_core.verify.exploration_rules import Rules, never_matters
+from raft_core.verify.exploration_cells import Cell
+from raft_core.verify.exploration_rules import Rules
 from raft_core.verify.invariants import Violation
 from raft_core.verify.local_states import Atlas, LocalNumber, PacketNumber
 from raft_core.verify.simulation import Turn
@@ -59,7 +58,7 @@ class Explored(Struct, frozen=True, kw_only=True):
     violation: Violation | None
     schedule: tuple[Action, ...]
     """A shortest one that breaks the rule."""
-    cells: dict[tuple[str, str], int]
+    cells: dict[Cell, int]
     """Pairs of a role and a kind of event, and in how many of a server's situations they met."""
 
 
@@ -73,7 +72,6 @@ class Explorer:
             pre_vote=bounds.pre_vote, check_quorum=False, max_entries_per_message=bounds.entries_per_message
         )
         self.atlas = Atlas(self.names, settings)
-        self.cells: Counter[tuple[str, str]] = Counter()
         self._symmetry = Symmetry(self.atlas)
         self._places = {name: place for place, name in enumerate(self.names)}
         self._rules = Rules(self.atlas)
@@ -81,7 +79,6 @@ class Explorer:
         self._action_numbers: dict[Action, int] = {}
         self._parents = array("q", [-1])
         self._reasons = array("q", [-1])
-        self._met: set[tuple[LocalNumber, int]] = set()
         self._timeout = self.atlas.event(ElectionTimeout(0))
         self._heartbeat = self.atlas.event(HeartbeatTimeout())
         self._arrivals: dict[PacketNumber, tuple[int, int, Action, Action]] = {}
@@ -138,7 +135,7 @@ class Explorer:
             is_exhausted=is_exhausted,
             violation=violation,
             schedule=schedule,
-            cells=dict(self.cells),
+            cells=dict(self.atlas.cells),
         )
 
     def _key(self, situation: Situation) -> int:
@@ -223,12 +220,7 @@ class Explorer:
         spent: Spent,
         without: PacketNumber | None = None,
     ) -> Iterator[tuple[Action, Situation]]:
-        before = situation.locals[place]
-        outcome = self.atlas.outcome(before, event)
-        if (before, event) not in self._met:
-            self._met.add((before, event))
-            happened = action.event.message if isinstance(action.event, Received) else action.event
-            self.cells[self.atlas.locals[before].server.role_name, type(happened).__name__] += 1
+        outcome = self.atlas.outcome(situation.locals[place], event)
         packets = situation.packets if without is None else situation.packets - {without}
         after = self._with(situation, place, outcome.after, packets, spent)
         try:
@@ -264,21 +256,8 @@ class Explorer:
     ) -> Situation:
         locals_ = (*situation.locals[:place], local, *situation.locals[place + 1 :])
         if self.bounds.forgets_answered and packets:
-            packets = self._still_matter(locals_, packets)
+            packets = self._rules.still_matter(locals_, packets)
         return Situation(locals_, packets, situation.leaders, situation.committed, spent)
-
-    def _still_matter(
-        self, locals_: tuple[LocalNumber, ...], packets: frozenset[PacketNumber]
-    ) -> frozenset[PacketNumber]:
-        atlas = self.atlas
-        gone = []
-        for packet in packets:
-            _, to, message = atlas.packets[packet]
-            if isinstance(message, AppendEntriesResult | RequestVoteResult | RequestPreVoteResult):
-                server = atlas.locals[locals_[self._places[to]]].server
-                if never_matters(server, message):
-                    gone.append(packet)
-        return packets.difference(gone) if gone else packets
 
 
 class _Broken(Exception):

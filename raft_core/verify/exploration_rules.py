@@ -11,7 +11,7 @@ from raft_core.quorum import majority
 from raft_core.state import Candidate, Follower, Leader, Server
 from raft_core.types import LogIndex
 from raft_core.verify.invariants import Violation
-from raft_core.verify.local_states import Atlas, LocalNumber, Outcome
+from raft_core.verify.local_states import Atlas, LocalNumber, Outcome, PacketNumber
 from raft_core.verify.situations import NOBODY, Committed, Situation
 
 
@@ -21,6 +21,7 @@ class Rules:
     def __init__(self, atlas: Atlas) -> None:
         self.atlas = atlas
         self.names = atlas.names
+        self._places = {name: place for place, name in enumerate(atlas.names)}
         self._majority = majority(atlas.names)
         self._matching: set[tuple[LocalNumber, LocalNumber]] = set()
 
@@ -87,6 +88,20 @@ class Rules:
             return after.leaders
         term = server.current_term
         return (*after.leaders[:term], place, *after.leaders[term + 1 :])
+
+    def still_matter(
+        self, locals_: tuple[LocalNumber, ...], packets: frozenset[PacketNumber]
+    ) -> frozenset[PacketNumber]:
+        """The packets without answers that can change nothing any more."""
+        atlas = self.atlas
+        gone = []
+        for packet in packets:
+            _, to, message = atlas.packets[packet]
+            if isinstance(message, AppendEntriesResult | RequestVoteResult | RequestPreVoteResult):
+                server = atlas.locals[locals_[self._places[to]]].server
+                if never_matters(server, message):
+                    gone.append(packet)
+        return packets.difference(gone) if gone else packets
 
 
 def _check_log_matching(first: Server, second: Server) -> None:

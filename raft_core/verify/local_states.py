@@ -11,6 +11,7 @@ A crash can come between two effects as well.  Only where something leaves *befo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ from raft_core.messages import Message
 from raft_core.state import Leader, Server, restore
 from raft_core.step import step
 from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
+from raft_core.verify.exploration_cells import Cell, cell_of
 
 LocalNumber: TypeAlias = int
 EventNumber: TypeAlias = int
@@ -67,6 +69,8 @@ class Atlas:
         self.events: list[Event] = []
         self.steps = 0
         """Calls of `step`."""
+        self.cells: Counter[Cell] = Counter()
+        """What those were: in how many situations a role met a kind of event."""
         self._local_numbers: dict[LocalState, LocalNumber] = {}
         self._packet_numbers: dict[Packet, PacketNumber] = {}
         self._event_numbers: dict[Event, EventNumber] = {}
@@ -142,8 +146,10 @@ class _Turn:
         """Step until nothing more follows."""
         waiting = [event]
         while waiting:
+            event = waiting.pop(0)
             self._atlas.steps += 1
-            self._server, effects = step(self._server, waiting.pop(0))
+            self._atlas.cells[cell_of(self._server, event)] += 1
+            self._server, effects = step(self._server, event)
             for effect in effects:
                 waiting.extend(self._carry_out(effect))
         after = LocalState(self._server, self._disk.current_term, self._disk.voted_for, self._disk.entries)
