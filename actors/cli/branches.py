@@ -46,9 +46,7 @@ def branches_of(run: Callable[[], T]) -> tuple[T, list[Branches]]:
         raise CoverageMissing(
             "branches cannot be counted", why="coverage is not installed", fix="pip install coverage"
         ) from missing
-    measured = Coverage(
-        data_file=None, branch=True, config_file=False, source=[str(CORE)], omit=[f"{CORE}/verify/*"]
-    )
+    measured = Coverage(data_file=None, branch=True, config_file=False, source=[str(CORE)], omit=[f"{CORE}/verify/*"])
     for pattern in UNREACHED_BY_CONSTRUCTION:
         measured.exclude(pattern)
     with measured.collect():

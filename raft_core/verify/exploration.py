@@ -227,9 +227,9 @@ class Explorer:
             self._rules.check(situation, after, place, outcome)
         except Violation as violation:
             raise _Broken(action, violation) from violation
-        after = after._replace(committed=self._rules.committed(after, place), leaders=self._rules.leaders(after, place))
+        leaders, committed = self._rules.leaders(after, place), self._rules.committed(after, place)
         for sent in self._carried(after.packets, outcome.sent):
-            yield action, after._replace(packets=sent)
+            yield action, Situation(after.locals, sent, leaders, committed, spent)
         if outcome.cuts and spent.crashes < self.bounds.crashes:
             more = spent._replace(crashes=spent.crashes + 1)
             for restarted, sent in outcome.cuts:

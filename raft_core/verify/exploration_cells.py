@@ -1,10 +1,10 @@
 """What a search has tried: a table with a column for each role and a row for each kind of event.
 
 A cell says in how many situations of a server the two met.  One that stays empty was not tried by any schedule, so the
-search says nothing about it: within some bounds it cannot happen (no leader hears of a vote of a later term when there
-is one term), or the search has no such event (it does not check quorums, so no contact ever expires).
+search says nothing about it: it cannot happen within the bounds, or the search has no such event (it does not check
+quorums, so no contact ever expires, and knows of no links, so none is renewed).
 
-The rows and columns are those of the types `Role`, `Event` and `Message`: a new one has its row by itself, an empty one.
+Rows and columns are those of the types `Role`, `Event` and `Message`: a new one has its own by itself, an empty one.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     python -m tests.verify.explored --seconds 3600    ... an hour
     python -m tests.verify.explored --rewrite [NAME]  write down what is found now, and the page of the documentation
 
-`explored.toml` holds them; a new one is written there as a name and bounds, and `--rewrite NAME` does the rest.  How many
-situations there are within given bounds is a property of the core: a change that was not meant to change what servers do
-to each other leaves every number as it is.  If numbers change, find out why before they are rewritten.
+`explored.toml` holds them; a new one is written there as a name and bounds, and `--rewrite NAME` does the rest.  How
+many situations there are within given bounds is a property of the core: a change that was not meant to change what
+servers do to each other leaves every number as it is.  If numbers change, find out why before they are rewritten.
 
 Each search has a process of its own, so the memory is its own; seconds are those of the processor.
 """
@@ -109,11 +109,11 @@ HEAD = """<!-- Written by `python -m tests.verify.explored --rewrite`; do not ed
 # Bounds that were exhausted
 
 Within each of these bounds *every* schedule was tried, and none breaks a rule
-([how](../explanation/verification.md#the-search)). A situation is one of the whole cluster, messages under way included;
-two that differ by the names of servers are one. The depth is the number of actions of the longest schedule that is
-needed; steps are calls of the core; cells are pairs of a role and a kind of event that met. What a bound means, and
-those that are not named: `raft_core.verify.situations.Bounds`. Three servers unless it says otherwise; `under_way=2`:
-two messages are under way at a time, and of more that are sent some get lost, in every possible way.
+([how](../explanation/verification.md#the-search)). A situation is one of the whole cluster, messages under way
+included; two that differ by the names of servers are one. The depth is the number of actions of the longest schedule
+that is needed; steps are calls of the core; cells are pairs of a role and a kind of event that met. What a bound means,
+and those that are not named: `raft_core.verify.situations.Bounds`. Three servers unless it says otherwise;
+`under_way=2`: two messages are under way at a time, and of more that are sent some get lost, in every possible way.
 
 The tests search the small ones again, and compare. Seconds and megabytes are those of one core of a small machine.
 
@@ -132,7 +132,9 @@ def main(arguments: Sequence[str]) -> int:
     for place, entry in enumerate(entries):
         if entry.name in options.names if options.names else entry.seconds <= options.seconds:
             found = _in_a_process_of_its_own(entry)
-            print(f"{entry.name}: {found.situations:,} situations, {found.seconds} s, {found.megabytes:,} MB", flush=True)
+            print(
+                f"{entry.name}: {found.situations:,} situations, {found.seconds} s, {found.megabytes:,} MB", flush=True
+            )
             print(f"    {difference(entry, found) or 'as kept'}", flush=True)
             differs = differs or bool(difference(entry, found))
             entries[place] = found
