@@ -68,8 +68,8 @@ mutants: .venv/.stamp-test ## well-known mistakes put into core and runtimes, an
 simulate: .venv/.stamp-test ## 2,000 seeds of simulated clusters, 10,000 steps each (ten minutes)
 	@$(BIN)/python -m actors check simulate --seeds 2000
 
-explore: .venv/.stamp-test ## every schedule of three servers within bounds, five million situations (ten minutes)
-	@$(BIN)/python -m actors check explore --terms 3 --commands 1 --crashes 1 --under-way 3 --most 5000000
+explore: .venv/.stamp-test ## every schedule of three servers within bounds, millions of situations (ten minutes, 4 GB)
+	@$(BIN)/python -m actors check explore --terms 2 --commands 2 --crashes 1 --under-way 3 --most 12000000
 
 # In a copy, so that nothing is left in the tree.
 mutation-score: .venv/.stamp-mutation ## small changes all over the core, and which of them its own tests do not notice (ten minutes)

@@ -67,6 +67,11 @@ def test_a_log_that_was_built_apart_and_is_longer_has_all_of_the_shorter_one() -
     assert log(2, 2).last_common_index(log(2, 2, 4)) == 2
 
 
+def test_logs_that_were_built_apart_are_compared_entry_by_entry() -> None:
+    assert log(2, 4) == log(2, 4)
+    assert log(2, 4) != log(1, 4), "as long, and the same last term"
+
+
 def test_logs_that_end_differently_have_different_hashes() -> None:
     assert len({hash(log(2, 2)), hash(log(2)), hash(log(2, 4)), hash(log(2, 2, after=(10, 1)))}) == 4
 
