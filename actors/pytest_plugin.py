@@ -1,9 +1,10 @@
-"""The pytest plugin: `sim_cluster` and `raft_cluster`, and a seed that replays a failure.
+"""The pytest plugin: `sim_cluster` and `raft_cluster`, and what a failure leaves behind.
 
 pytest loads this in every project that has actorum installed, so it imports nothing of it before a fixture is used.
 
-A seed is drawn once for a run, or given with `--raft-seed`.  When a test that used `sim_cluster` fails, whatever it
-failed by, the report says what happened last and the line that runs it again.
+A seed is drawn once for a run, or given with `--raft-seed`.  When `check` of a `sim_cluster` fails, the run is made
+small, and the report shows it: a space-time table, the path of a figure, and the line that runs the test again.  A test
+that failed by something else has the latest steps and that line.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,12 @@ import pytest
 
 if TYPE_CHECKING:
     from actors.replicated import Replicated
-    from actors.testing.chaos import ChaosCluster, Makers
+    from actors.testing.chaos import ChaosCluster
+    from actors.testing.steps import Makers
 
 _SEED = pytest.StashKey[int]()
 _CLUSTERS = pytest.StashKey["list[ChaosCluster[Any]]"]()
+_DIRECTORY = pytest.StashKey[Callable[[], Path]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,20 +48,36 @@ def pytest_runtest_makereport(
     """Add to the report of a failure what happened in its clusters, and how to see it again."""
     report = yield
     clusters = item.stash.get(_CLUSTERS, [])
-    if report.failed and clusters:
-        seed = item.config.stash[_SEED]
-        tables = "\n\n".join(cluster.table() for cluster in clusters)
-        replay = f"pytest {shlex.quote(item.nodeid)} --raft-seed={seed}"
-        report.sections.append(("actorum", f"seed {seed}; what happened last:\n\n{tables}\n\nreplay: {replay}"))
+    if report.failed and clusters and call.when == "call":
+        shown = [_shown(item, number, cluster) for number, cluster in enumerate(clusters, 1)]
+        replay = f"replay: pytest {shlex.quote(item.nodeid)} --raft-seed={item.config.stash[_SEED]}"
+        report.sections.append(("actorum", "\n\n".join([*shown, replay])))
     return report
 
 
+def _shown(item: pytest.Item, number: int, cluster: ChaosCluster[Any]) -> str:
+    from actors.testing.failure import failure_of, latest_steps
+
+    if cluster.violation is None:
+        return f"what happened last:\n\n{latest_steps(cluster)}"
+    failure = failure_of(cluster)
+    if failure is None:
+        return f"{cluster.violation}\n\nIt did not happen again, so what happened last:\n\n{latest_steps(cluster)}"
+    page = item.stash[_DIRECTORY]() / f"schedule-{number}.html"
+    page.write_text(failure.page(item.nodeid), encoding="utf-8")
+    left = f"{failure.steps} of {failure.was} steps are enough"
+    return f"{failure.violation}\n\n{left}:\n\n{failure.text()}\n\nfigure: {page.as_uri()}"
+
+
 @pytest.fixture
-def sim_cluster(request: pytest.FixtureRequest) -> Iterator[Callable[..., ChaosCluster[Any]]]:
+def sim_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., ChaosCluster[Any]]]:
     """Start simulated clusters: `sim_cluster(Machine, nodes=3)`; `.chaos(steps)`, then `.check()`."""
     from actors.testing.chaos import chaos_cluster
 
     clusters = request.node.stash[_CLUSTERS] = []
+    request.node.stash[_DIRECTORY] = lambda: tmp_path_factory.mktemp("actorum")
     with ExitStack() as at_end:
 
         def start(machine: type[Replicated], nodes: int = 3, arguments: Makers | None = None) -> ChaosCluster[Any]:

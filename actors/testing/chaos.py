@@ -1,30 +1,28 @@
 """`ChaosCluster`: a simulated cluster of somebody's machine, trouble that follows from a seed, and the verdict.
 
-Crashes leave a majority, for otherwise nothing happens; cuts, losses, repetitions and delays may stop everything for a
-while.  `check` ends all trouble, waits for every answer, and then judges (`verdict`).
+Everything that is done to it is kept as a step (`steps`), also the calls that a test makes itself, and the time that
+passes meanwhile: so a run can be done again, with parts left out (`failure`).  `check` ends all trouble, waits for all
+answers, and then judges (`verdict`).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from actors.network import Faults
-from actors.protocol import Digest
+from actors.interpreter import Recorder
 from actors.replicated import Replicated
-from actors.sim import SimCluster
-from actors.testing.history import Asked, RecordingHandle
-from actors.testing.values import Arguments, arguments_for
-from actors.testing.verdict import Violation, judge, sequences_of_code
-from raft_core import Entry, ServerId
+from actors.sim import SimCluster, start_sim_cluster
+from actors.testing.elsewhere import Elsewhere
+from actors.testing.history import Asked, RecordingHandle, arguments_of
+from actors.testing.steps import Ask, Makers, Restart, Step, Wait, down, drawn, perform
+from actors.testing.verdict import Violation, judge, judge_elsewhere, settled
+from raft_core import Entry, LogIndex, Server, ServerId, Settings
 
 M = TypeVar("M", bound=Replicated)
-Makers = Mapping[str, Callable[[Random], Arguments]]
-ROWS = 12
-"""So many of the latest happenings are shown."""
+RecorderOf = Callable[[ServerId], Recorder | None]
 PATIENCE = 120.0
 """Virtual seconds for a cluster without faults to answer everything."""
 
@@ -32,130 +30,121 @@ PATIENCE = 120.0
 class ChaosCluster(Generic[M]):
     """A running simulation.  `machine` is the bound instance, `cluster` its cluster; both may be used in between."""
 
-    def __init__(self, kind: type[M], bound: M, seed: int, arguments: Makers) -> None:
+    def __init__(self, kind: type[M], bound: M, seed: int, arguments: Makers, elsewhere: Elsewhere) -> None:
         cluster = bound.cluster
         assert isinstance(cluster, SimCluster)
+        self.kind = kind
         self.cluster = cluster
         self.seed = seed
-        self._kind = kind
+        self.steps: list[tuple[float, Step]] = []
+        """What was done, and when."""
+        self.violation: Violation | None = None
+        """What `check` found last."""
         self._arguments = arguments
+        self._elsewhere = elsewhere
         self._random = Random(seed)
-        self._handle = RecordingHandle(cluster)
+        self._handle = RecordingHandle(cluster, self._asked)
         self.machine: M = kind._bound(self._handle)
-        self._rows: deque[tuple[float, str, str]] = deque(maxlen=ROWS)
+        self._now = 0.0
+
+    @property
+    def commands(self) -> list[Asked]:
+        """All that were submitted, in that order."""
+        return self._handle.commands
+
+    @property
+    def is_quiet(self) -> bool:
+        """Every command has been answered."""
+        return all(asked.call.done() for asked in self.commands)
+
+    def committed_after(self, index: LogIndex) -> tuple[Entry, ...]:
+        """What those servers that run know to be committed behind an index."""
+        servers = [_server(self.cluster, name) for name in self.cluster.nodes if name not in down(self.cluster)]
+        server = max(servers, key=lambda server: server.commit_index)
+        return server.log.entries(index + 1, server.commit_index)
 
     # --- trouble ------------------------------------------------------------------------------------------------------
 
     def chaos(self, steps: int = 200) -> None:
         """Make calls, crash, restart, cut, lose, repeat and delay: so many things, in an order the seed gives."""
-        for _ in range(steps):
-            match self._random.randrange(14):
-                case 0 | 1 | 2 | 3 | 4:
-                    self._call()
-                case 5:
-                    self._crash()
-                case 6 | 7:
-                    self._restart()
-                case 8 | 9 | 10:
-                    self._trouble_the_network()
-                case _:
-                    self.cluster.run_for(self._random.choice((0.0005, 0.003, 0.05, 0.4)))
+        self.perform(drawn(steps, self.kind, self.cluster.nodes, self._random, self._arguments))
 
-    def _call(self) -> None:
-        operation = self._random.choice(list(self._kind._operations.values()))
-        maker = self._arguments.get(operation.name)
-        by_position, by_keyword = (maker(self._random), {}) if maker else arguments_for(operation, self._random)
-        shown = [*map(repr, by_position), *(f"{name}={value!r}" for name, value in by_keyword.items())]
-        self._note("client", f"{operation.name}({', '.join(shown)})")
-        getattr(self.machine, operation.name).submit(*by_position, **by_keyword)
+    def perform(self, steps: Iterable[Step], told: Callable[[Step], None] = lambda step: None) -> None:
+        """Do all this; `told` hears of what applied."""
+        for step in steps:
+            if not perform(step, self.cluster, self.machine):
+                continue
+            if not isinstance(step, Ask | Wait):  # a call notes itself; time is noted when something happens after it
+                self._note(step)
+            told(step)
 
-    def _down(self) -> list[ServerId]:
-        return [name for name, (state, _, _) in self.cluster.supervisor.members().items() if state != "up"]
+    def _asked(self, name: str, arguments: bytes) -> None:
+        """An operation was called, by whomever."""
+        self._note(Ask(name, *arguments_of(self.kind, name, arguments)))
 
-    def _crash(self) -> None:
-        down = self._down()
-        if len(down) < (len(self.cluster.nodes) - 1) // 2:
-            name = self._random.choice([name for name in self.cluster.nodes if name not in down])
-            self._note(name, "crashes")
-            self.cluster.kill(name)
-
-    def _restart(self) -> None:
-        if down := self._down():
-            name = self._random.choice(down)
-            self._note(name, "restarts")
-            self.cluster.restart(name)
-
-    def _trouble_the_network(self) -> None:
-        network, random = self.cluster.network, self._random
-        if len(network.names) < 2 or random.random() < 0.4:
-            self._note("network", "heals")
-            network.heal()
-            return
-        one, other = random.sample(network.names, 2)
-        match random.randrange(3):
-            case 0:
-                self._note("network", f"{one} no longer reaches {other}")
-                network.cut(one, other)
-            case 1:
-                self._note("network", f"{one} is cut off")
-                network.disconnect(one)
-            case _:
-                self._note("network", "loses, doubles and reorders")
-                faults = Faults(drop=0.1, duplicate=0.2, delay=(0.0, 0.05))
-                network.set(requests=faults, results=faults)
-
-    def _note(self, who: str, what: str) -> None:
-        self._rows.append((self.cluster.now, who, what))
+    def _note(self, step: Step) -> None:
+        if (passed := self.cluster.now - self._now) > 0:
+            self.steps.append((self._now, Wait(passed)))
+        self._now = self.cluster.now
+        self.steps.append((self._now, step))
 
     # --- verdict ------------------------------------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """End all trouble, wait for every answer, and raise `Violation` unless everything is as it must be."""
+    def check(self, *, processes: bool = True) -> None:
+        """End all trouble, wait for every answer, and raise `Violation` unless everything is as it must be.
+
+        `processes`: carry the log out in other processes as well, which takes some tenths of a second once.
+        """
+        try:
+            self._check(processes)
+        except Violation as violation:
+            self.violation = violation
+            raise violation.with_traceback(None) from None  # the user's test is of interest, not what is in here
+
+    def _check(self, processes: bool) -> None:
         self.cluster.network.heal()
-        for name in self._down():
-            self.cluster.restart(name)
-        answered = [
-            (number, asked) for number, asked in enumerate(self._handle.commands) if asked.acknowledged(PATIENCE)
-        ]
-        replicas = self._settled()
-        log = self._log()
-        numbers = _sequences(len(self._handle.commands), sequences_of_code(log))
-        acknowledged: dict[int, Asked] = {numbers[number]: asked for number, asked in answered}
-        judge(self._kind, log, acknowledged, replicas)
-
-    def _settled(self) -> dict[ServerId, Digest]:
-        """Fingerprints of replicas that have applied the same entries."""
-        deadline = self.cluster.now + PATIENCE
-        while self.cluster.now < deadline:
-            ends = {
-                status.last_index for status in self.cluster.status().values() if status and status.role == "leader"
-            }
-            digests = {name: digest for name, digest in self.cluster.digests().items() if digest is not None}
-            if len(digests) == len(self.cluster.nodes) and {d.applied_index for d in digests.values()} == ends:
-                return digests
-            self.cluster.run_for(0.1)
-        raise Violation(f"without faults for {PATIENCE:.0f} s, and the replicas have not applied the same entries")
-
-    def _log(self) -> tuple[Entry, ...]:
-        server = self.cluster.peers.peer(self.cluster.leader()).interpreter.server  # type: ignore[attr-defined]
-        log: tuple[Entry, ...] = server.log.entries(1, server.commit_index)
-        return log
-
-    def table(self) -> str:
-        """The latest happenings: virtual time, who, what."""
-        return "\n".join(f"{time:10.4f}  {who:<8}  {what}" for time, who, what in self._rows)
+        for name in down(self.cluster):
+            perform(Restart(name), self.cluster, self.machine)
+        answered = {number: asked for number, asked in enumerate(self.commands, 1) if asked.acknowledged(PATIENCE)}
+        replicas = settled(self.cluster, PATIENCE)
+        log = self.committed_after(0)
+        judge(self.kind, log, answered, replicas)
+        if processes:
+            judge_elsewhere(self._elsewhere, log)
 
 
-def _sequences(count: int, taken: set[int]) -> list[int]:
-    """The sequence numbers of so many commands, those of code commands left out."""
-    free: list[Any] = [number for number in range(1, count + len(taken) + 1) if number not in taken]
-    return free
+def _server(cluster: SimCluster, name: ServerId) -> Server:
+    """What a server has in memory."""
+    server: Server = cluster.peers.peer(name).interpreter.server  # type: ignore[attr-defined]
+    return server
 
 
 @contextmanager
 def chaos_cluster(
-    machine: type[M], *, nodes: int = 3, seed: int, arguments: Makers | None = None
+    machine: type[M],
+    *,
+    nodes: int = 3,
+    seed: int,
+    arguments: Makers | None = None,
+    recorder_of: RecorderOf = lambda server_id: None,
+    elsewhere: Elsewhere | None = None,
 ) -> Iterator[ChaosCluster[M]]:
-    """Start a simulated cluster of `machine`; `arguments` makes those of the operations it names."""
-    with machine.cluster(nodes=nodes, engine="sim", seed=seed, timeout=PATIENCE, allow_code=False) as bound:
-        yield ChaosCluster(machine, bound, seed, arguments or {})
+    """Start a simulated cluster of `machine`; `arguments` makes those of the operations it names.
+
+    `elsewhere`: processes that know the machine and are somebody else's to end.
+    """
+    own = Elsewhere(machine)
+    with (
+        closing(own),
+        start_sim_cluster(
+            machine,
+            nodes=nodes,
+            seed=seed,
+            timeout=PATIENCE,
+            settings=Settings(),
+            allow_code=False,
+            check_determinism=False,
+            recorder_of=recorder_of,
+        ) as bound,
+    ):
+        yield ChaosCluster(machine, bound, seed, arguments or {}, elsewhere or own)

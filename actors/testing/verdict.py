@@ -1,16 +1,17 @@
 """What must hold after any schedule, judged from the committed log, on fresh machines.
 
-1. A command has one outcome: two fresh machines that are given the log reach equal states, entry by entry, and so did
-   every replica (paper 2: equal logs, equal states).
-2. Every acknowledged command is in the log, and its answer is the one that the log gives.
-3. Exactly once (thesis 6.3): the log without its repetitions leads to the same machine.
-
-Not found here: what differs only between processes, such as the order of a set of strings.
+1. *Progress*: without faults, every replica applies everything.
+2. *One Outcome*: two fresh machines that are given the log agree, entry by entry, on state and answer.
+3. *Equal Logs, Equal States* (paper 2): every replica has the state that the log gives.
+4. *Acknowledged Is Kept*: every command that was answered is in the log.
+5. *Answered As Applied*: with the answer that the log gives.
+6. *Exactly Once* (thesis 6.3): the log without its repetitions leads to the same machine.
+7. *Everywhere Alike*: other processes come to the same, too (`elsewhere`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import msgpack
 
@@ -19,15 +20,26 @@ from actors.codec import OPEN_SESSION, RUN_CODE, CommandEnvelope, decode_command
 from actors.machine import MachineHost
 from actors.protocol import Digest
 from actors.replicated import Replicated
+from actors.sim import SimCluster
+from actors.testing.elsewhere import Elsewhere
 from actors.testing.history import Asked
 from raft_core import Entry, EntryKind, ServerId
+
+EVERYWHERE_ALIKE = "Everywhere Alike"
 
 
 class Violation(AssertionError):
     """Something that must hold does not; the text says what, of which command."""
 
+    def __init__(self, rule: str, explanation: str) -> None:
+        super().__init__(f"{rule}: {explanation}")
+        self.rule = rule
+        """Which of the rules above is broken."""
+
 
 Replies = dict[int, bytes | None]
+NewHost = Callable[[Replicated], MachineHost]
+"""How commands are carried out: as the replicas do it, unless a test of this very file wants otherwise."""
 
 
 def judge(
@@ -35,14 +47,37 @@ def judge(
     log: Sequence[Entry],
     acknowledged: Mapping[int, Asked],
     replicas: Mapping[ServerId, Digest],
+    new_host: NewHost = MachineHost,
 ) -> None:
     """Raise `Violation` if one of the rules is broken; `acknowledged` is by sequence number."""
-    expected, replies = _two_alike(machine, log)
+    expected, replies = _two_alike(machine, log, new_host)
     for name, replica in replicas.items():
         if replica.digest != expected:
-            raise Violation(f"replica {name} has another state than its log gives: a command is not deterministic")
+            raise Violation(
+                "Equal Logs, Equal States",
+                f"replica {name} has another state than its log gives: a command is not deterministic",
+            )
     _answers_are_the_logs(log, acknowledged, replies)
-    _repetitions_change_nothing(machine, log)
+    _repetitions_change_nothing(machine, log, new_host)
+
+
+def judge_elsewhere(elsewhere: Elsewhere, log: Sequence[Entry]) -> None:
+    """Raise `Violation` if other processes come to something else."""
+    index = elsewhere.first_difference(log)
+    if index is not None:
+        raise Violation(EVERYWHERE_ALIKE, f"{_at(index, log[index - 1])} has another outcome in another process")
+
+
+def settled(cluster: SimCluster, patience: float) -> dict[ServerId, Digest]:
+    """Fingerprints of replicas that have applied the same entries, all that the leader has; waits for them."""
+    deadline = cluster.now + patience
+    while cluster.now < deadline:
+        ends = {status.last_index for status in cluster.status().values() if status and status.role == "leader"}
+        digests = {name: digest for name, digest in cluster.digests().items() if digest is not None}
+        if len(digests) == len(cluster.nodes) and {digest.applied_index for digest in digests.values()} == ends:
+            return digests
+        cluster.run_for(0.1)
+    raise Violation("Progress", f"without faults for {patience:.0f} s, and the replicas have not applied the same")
 
 
 def described(envelope: CommandEnvelope) -> str:
@@ -51,13 +86,13 @@ def described(envelope: CommandEnvelope) -> str:
     return f"{envelope.name}({', '.join(map(repr, arguments))})"
 
 
-def _two_alike(machine: type[Replicated], log: Sequence[Entry]) -> tuple[str, Replies]:
-    first, second = MachineHost(machine()), MachineHost(machine())
+def _two_alike(machine: type[Replicated], log: Sequence[Entry], new_host: NewHost) -> tuple[str, Replies]:
+    first, second = new_host(machine()), new_host(machine())
     replies: Replies = {}
     for index, entry in enumerate(log, 1):
         (reply,), (other) = first.apply_batch(index, (entry,)), second.apply_batch(index, (entry,))
         if [reply] != other or canonical(vars(first.machine)) != canonical(vars(second.machine)):
-            raise Violation(f"{_at(index, entry)} has two outcomes on equal states: it is not deterministic")
+            raise Violation("One Outcome", f"{_at(index, entry)} has two outcomes on equal states")
         if entry.kind is EntryKind.COMMAND:
             replies.setdefault(decode_command(entry.command).sequence, reply)
     return first.state_digest(), replies
@@ -72,9 +107,9 @@ def _answers_are_the_logs(log: Sequence[Entry], acknowledged: Mapping[int, Asked
     for sequence, asked in acknowledged.items():
         envelope = commands.get(sequence)
         if envelope is None or (envelope.name, envelope.arguments) != (asked.name, asked.arguments):
-            raise Violation(f"{asked.name}, command {sequence}, was acknowledged and is not in the log")
+            raise Violation("Acknowledged Is Kept", f"{asked.name}, command {sequence}, is not in the log")
         if replies[sequence] != asked.reply:
-            raise Violation(f"{described(envelope)}, command {sequence}, was answered otherwise than by its log")
+            raise Violation("Answered As Applied", f"{described(envelope)}, command {sequence}, was answered otherwise")
 
 
 def _commands(log: Sequence[Entry]) -> list[CommandEnvelope]:
@@ -82,13 +117,8 @@ def _commands(log: Sequence[Entry]) -> list[CommandEnvelope]:
     return [envelope for envelope in found if envelope.name != OPEN_SESSION]
 
 
-def sequences_of_code(log: Sequence[Entry]) -> set[int]:
-    """Sequence numbers that belong to code commands."""
-    return {envelope.sequence for envelope in _commands(log) if envelope.name == RUN_CODE}
-
-
-def _repetitions_change_nothing(machine: type[Replicated], log: Sequence[Entry]) -> None:
-    every, once = MachineHost(machine()), MachineHost(machine())
+def _repetitions_change_nothing(machine: type[Replicated], log: Sequence[Entry], new_host: NewHost) -> None:
+    every, once = new_host(machine()), new_host(machine())
     seen: set[tuple[int, int]] = set()
     for index, entry in enumerate(log, 1):
         every.apply_batch(index, (entry,))
@@ -98,4 +128,4 @@ def _repetitions_change_nothing(machine: type[Replicated], log: Sequence[Entry])
         if envelope is not None:
             seen.add((envelope.session, envelope.sequence))
     if canonical(vars(every.machine)) != canonical(vars(once.machine)):
-        raise Violation("a command that came twice was applied twice")
+        raise Violation("Exactly Once", "a command that came twice was applied twice")
