@@ -9,11 +9,13 @@ that failed by something else has the latest steps and that line.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from random import SystemRandom
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,11 +23,11 @@ import pytest
 if TYPE_CHECKING:
     from actors.replicated import Replicated
     from actors.testing.chaos import ChaosCluster
+    from actors.testing.failure import Failure
     from actors.testing.steps import Makers
 
 _SEED = pytest.StashKey[int]()
 _CLUSTERS = pytest.StashKey["list[ChaosCluster[Any]]"]()
-_DIRECTORY = pytest.StashKey[Callable[[], Path]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,15 +49,19 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to the report of a failure what happened in its clusters, and how to see it again."""
     report = yield
-    clusters = item.stash.get(_CLUSTERS, [])
-    if report.failed and clusters and call.when == "call":
-        shown = [_shown(item, number, cluster) for number, cluster in enumerate(clusters, 1)]
-        replay = f"replay: pytest {shlex.quote(item.nodeid)} --raft-seed={item.config.stash[_SEED]}"
-        report.sections.append(("actorum", "\n\n".join([*shown, replay])))
+    if report.failed and call.when == "call" and call.excinfo is not None:
+        if clusters := item.stash.get(_CLUSTERS, []):
+            shown = [_shown(item, cluster) for cluster in clusters]
+            replay = f"replay: pytest {shlex.quote(item.nodeid)} --raft-seed={item.config.stash[_SEED]}"
+            report.sections.append(("actorum", "\n\n".join([*shown, replay])))
+        elif failure := getattr(call.excinfo.value, "failure", None):  # of a `RaftMachine`: hypothesis made it small
+            replay = f"replay: pytest {shlex.quote(item.nodeid)}  (hypothesis remembers it)"
+            report.sections.append(("actorum", f"{_drawn(item, failure)}\n\n{replay}"))
     return report
 
 
-def _shown(item: pytest.Item, number: int, cluster: ChaosCluster[Any]) -> str:
+def _shown(item: pytest.Item, cluster: ChaosCluster[Any]) -> str:
+    """The run of one cluster, made small if it can be."""
     from actors.testing.failure import failure_of, latest_steps
 
     if cluster.violation is None:
@@ -63,21 +69,25 @@ def _shown(item: pytest.Item, number: int, cluster: ChaosCluster[Any]) -> str:
     failure = failure_of(cluster)
     if failure is None:
         return f"{cluster.violation}\n\nIt did not happen again, so what happened last:\n\n{latest_steps(cluster)}"
-    page = item.stash[_DIRECTORY]() / f"schedule-{number}.html"
-    page.write_text(failure.page(item.nodeid), encoding="utf-8")
     left = f"{failure.steps} of {failure.was} steps are enough"
-    return f"{failure.violation}\n\n{left}:\n\n{failure.text()}\n\nfigure: {page.as_uri()}"
+    return f"{failure.violation}\n\n{left}:\n\n{_drawn(item, failure)}"
+
+
+def _drawn(item: pytest.Item, failure: Failure) -> str:
+    """The table, and the place of the figure."""
+    cache = getattr(item.config, "cache", None)  # not there with `-p no:cacheprovider`
+    directory = Path(mkdtemp(prefix="actorum-")) if cache is None else cache.mkdir("actorum")
+    page = directory / (re.sub(r"\W+", "-", item.nodeid).strip("-") + ".html")
+    page.write_text(failure.page(item.nodeid), encoding="utf-8")
+    return f"{failure.text()}\n\nfigure: {page.as_uri()}"
 
 
 @pytest.fixture
-def sim_cluster(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., ChaosCluster[Any]]]:
+def sim_cluster(request: pytest.FixtureRequest) -> Iterator[Callable[..., ChaosCluster[Any]]]:
     """Start simulated clusters: `sim_cluster(Machine, nodes=3)`; `.chaos(steps)`, then `.check()`."""
     from actors.testing.chaos import chaos_cluster
 
     clusters = request.node.stash[_CLUSTERS] = []
-    request.node.stash[_DIRECTORY] = lambda: tmp_path_factory.mktemp("actorum")
     with ExitStack() as at_end:
 
         def start(machine: type[Replicated], nodes: int = 3, arguments: Makers | None = None) -> ChaosCluster[Any]:

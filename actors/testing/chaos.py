@@ -95,11 +95,12 @@ class ChaosCluster(Generic[M]):
 
         `processes`: carry the log out in other processes as well, which takes some tenths of a second once.
         """
+        __tracebackhide__ = True
         try:
             self._check(processes)
         except Violation as violation:
             self.violation = violation
-            raise violation.with_traceback(None) from None  # the user's test is of interest, not what is in here
+            raise violation.with_traceback(None) from None  # of interest is the user's test, not what is in here
 
     def _check(self, processes: bool) -> None:
         self.cluster.network.heal()

@@ -97,9 +97,12 @@ class _Again:
         """The run, watched."""
         watch = Watch(is_on=True)
         violation = self.violation(steps, watch)
-        if violation is None:
-            return None
-        return Failure(violation, tuple(watch.rows), tuple(watch.turns), self._names, len(steps), self._was)
+        return None if violation is None else watched(violation, watch, self._names, len(steps), self._was)
+
+
+def watched(violation: Violation, watch: Watch, names: tuple[ServerId, ...], steps: int, was: int) -> Failure:
+    """What somebody saw who looked on."""
+    return Failure(violation, tuple(watch.rows), tuple(watch.turns), names, steps, was)
 
 
 def latest_steps(cluster: ChaosCluster[Replicated], most: int = 12) -> str:

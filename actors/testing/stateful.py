@@ -36,8 +36,9 @@ from actors.replicated import Replicated
 from actors.replies import SUCCESS, decode_refusal, encode_result
 from actors.signatures import Operation
 from actors.testing.chaos import ChaosCluster, chaos_cluster
-from actors.testing.failure import latest_steps
+from actors.testing.failure import watched
 from actors.testing.steps import Ask, Crash, Cut, Disturb, Heal, Isolate, Restart, Step, Wait
+from actors.testing.table import Watch
 from actors.testing.verdict import Violation, described
 from raft_core import Entry, EntryKind
 
@@ -69,12 +70,17 @@ class RaftMachine(RuleBasedStateMachine):
         self._at_end = ExitStack()
         self._chaos: ChaosCluster[Replicated] | None = None
         self._model = _Model(self.machine)
+        self._watch = Watch(is_on=True)
         self._is_broken = False
 
     @initialize(seed=st.integers(0, 99))
     def start(self, seed: int) -> None:
         """A cluster begins; the seed decides how long things take."""
-        self._chaos = self._at_end.enter_context(chaos_cluster(self.machine, nodes=self.nodes, seed=seed))
+        chaos = self._at_end.enter_context(
+            chaos_cluster(self.machine, nodes=self.nodes, seed=seed, recorder_of=self._watch.recorder_of)
+        )
+        self._watch.clock = lambda: chaos.cluster.now
+        self._chaos = chaos
 
     @property
     def chaos(self) -> ChaosCluster[Replicated]:
@@ -86,7 +92,8 @@ class RaftMachine(RuleBasedStateMachine):
         """All trouble ends, and the last word is spoken; then the cluster is closed."""
         with self._at_end:
             if self._chaos is not None and not self._is_broken:
-                self._judged(self.chaos.check)
+                self._watch.end_of_trouble()
+                self._judged(lambda: self.chaos.check(processes=False))
                 self._look()
 
     # --- what the rules do --------------------------------------------------------------------------------------------
@@ -95,6 +102,7 @@ class RaftMachine(RuleBasedStateMachine):
         cluster, is_quiet, answered = self.chaos.cluster, self.chaos.is_quiet, self._answered()
         call = getattr(self.chaos.machine, ask.name).submit(*ask.by_position, **ask.by_keyword)
         is_query = self.machine._operations[ask.name].kind == "query"
+        self._watch.step(ask)
         if not is_query:
             self._model.submitted(len(self.chaos.commands), answered)
         end = cluster.now + PATIENCE
@@ -105,7 +113,7 @@ class RaftMachine(RuleBasedStateMachine):
             self._judged(lambda: self._model.asked(ask, call.result))
 
     def _trouble(self, step: Step) -> None:
-        self.chaos.perform([step])
+        self.chaos.perform([step], self._watch.step)
         self._look()
 
     def _answered(self) -> frozenset[int]:
@@ -121,12 +129,14 @@ class RaftMachine(RuleBasedStateMachine):
                 self._judged(lambda: self._model.answered(number, asked.reply or b""))  # noqa: B023  (called at once)
 
     def _judged(self, judge: Callable[[], object]) -> None:
+        __tracebackhide__ = True
         try:
             judge()
         except Violation as violation:
             self._is_broken = True
-            violation.add_note(f"\nwhat happened:\n\n{latest_steps(self.chaos, 100)}")
-            raise
+            steps = len(self.chaos.steps)
+            violation.failure = watched(violation, self._watch, self.chaos.cluster.nodes, steps, steps)
+            raise violation.with_traceback(None) from None
 
 
 class _Model:
@@ -218,8 +228,8 @@ _rule: Any = rule  # its overloads cannot be told that no strategy is called "ta
 def _calling(operation: Operation[..., Any], given: Mapping[str, st.SearchStrategy[Any]], name: str) -> Any:
     hints = get_type_hints(operation.function, include_extras=True)
     strategies = {
-        _as_argument(parameter.name): given.get(parameter.name) or values_of(hints.get(parameter.name, Any))
-        for parameter in operation.parameters
+        _as_argument(name): given[name] if name in given else values_of(hints.get(name, Any))
+        for name in (parameter.name for parameter in operation.parameters)
     }
 
     def call(self: RaftMachine, **arguments: Any) -> None:

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import msgpack
 
@@ -25,6 +26,9 @@ from actors.testing.elsewhere import Elsewhere
 from actors.testing.history import Asked
 from raft_core import Entry, EntryKind, ServerId
 
+if TYPE_CHECKING:
+    from actors.testing.failure import Failure
+
 EVERYWHERE_ALIKE = "Everywhere Alike"
 
 
@@ -35,6 +39,8 @@ class Violation(AssertionError):
         super().__init__(f"{rule}: {explanation}")
         self.rule = rule
         """Which of the rules above is broken."""
+        self.failure: Failure | None = None
+        """The run that ended with it, if somebody looked on."""
 
 
 Replies = dict[int, bytes | None]
