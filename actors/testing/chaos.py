@@ -17,7 +17,7 @@ from actors.replicated import Replicated
 from actors.sim import SimCluster, start_sim_cluster
 from actors.testing.elsewhere import Elsewhere
 from actors.testing.history import Asked, RecordingHandle, arguments_of
-from actors.testing.steps import Ask, Makers, Restart, Step, Wait, down, drawn, perform
+from actors.testing.steps import Ask, Heal, Makers, Restart, Step, Wait, down, drawn, perform
 from actors.testing.verdict import Violation, judge, judge_elsewhere, settled
 from raft_core import Entry, LogIndex, Server, ServerId, Settings
 
@@ -88,6 +88,12 @@ class ChaosCluster(Generic[M]):
         self._now = self.cluster.now
         self.steps.append((self._now, step))
 
+    def calm(self) -> None:
+        """End all trouble, and wait until every call has been answered."""
+        self.perform([Heal(), *(Restart(name) for name in down(self.cluster))])
+        for asked in self.commands:
+            asked.acknowledged(PATIENCE)
+
     # --- verdict ------------------------------------------------------------------------------------------------------
 
     def check(self, *, processes: bool = True) -> None:
@@ -103,10 +109,8 @@ class ChaosCluster(Generic[M]):
             raise violation.with_traceback(None) from None  # of interest is the user's test, not what is in here
 
     def _check(self, processes: bool) -> None:
-        self.cluster.network.heal()
-        for name in down(self.cluster):
-            perform(Restart(name), self.cluster, self.machine)
-        answered = {number: asked for number, asked in enumerate(self.commands, 1) if asked.acknowledged(PATIENCE)}
+        self.calm()
+        answered = {number: asked for number, asked in enumerate(self.commands, 1) if asked.reply is not None}
         replicas = settled(self.cluster, PATIENCE)
         log = self.committed_after(0)
         judge(self.kind, log, answered, replicas)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Any
 
 from msgspec import Struct
 
-from actors.replicated import Replicated
 from actors.testing.chaos import ChaosCluster, chaos_cluster
 from actors.testing.elsewhere import Elsewhere
 from actors.testing.steps import Step, Wait, words
@@ -48,7 +48,7 @@ class Failure(Struct, frozen=True):
         return schedule_page(what_changed(self.turns), self.names, title=f"{title}: {self.violation}")
 
 
-def failure_of(cluster: ChaosCluster[Replicated]) -> Failure | None:
+def failure_of(cluster: ChaosCluster[Any]) -> Failure | None:
     """The failure of `check`, made small; None if it does not happen again."""
     assert cluster.violation is not None
     steps = [step for _, step in cluster.steps]
@@ -63,7 +63,7 @@ def failure_of(cluster: ChaosCluster[Replicated]) -> Failure | None:
 class _Again:
     """A run of the same machine and seed."""
 
-    def __init__(self, cluster: ChaosCluster[Replicated], elsewhere: Elsewhere) -> None:
+    def __init__(self, cluster: ChaosCluster[Any], elsewhere: Elsewhere) -> None:
         self._elsewhere = elsewhere
         self._kind = cluster.kind
         self._names = cluster.cluster.nodes
@@ -105,7 +105,7 @@ def watched(violation: Violation, watch: Watch, names: tuple[ServerId, ...], ste
     return Failure(violation, tuple(watch.rows), tuple(watch.turns), names, steps, was)
 
 
-def latest_steps(cluster: ChaosCluster[Replicated], most: int = 12) -> str:
+def latest_steps(cluster: ChaosCluster[Any], most: int = 12) -> str:
     """What was done last, as a table."""
     steps = [(at, step) for at, step in cluster.steps if not isinstance(step, Wait)]
     return table([Row(at, *words(step)) for at, step in steps[-most:]], cluster.cluster.nodes)

@@ -58,12 +58,12 @@ class RaftMachine(RuleBasedStateMachine):
         super().__init_subclass__(**keywords)
         if "machine" not in vars(cls):
             return
-        for name, operation in cls.machine._operations.items():
-            free = name if not hasattr(RaftMachine, name) else f"call_{name}"
-            setattr(cls, free, _calling(operation, cls.arguments.get(name, {}), free))
-        names = [f"n{number}" for number in range(1, cls.nodes + 1)]
-        for name, kind, strategies in _troubles(names):
+        troubles = _troubles([f"n{number}" for number in range(1, cls.nodes + 1)])
+        for name, (kind, strategies) in troubles.items():
             setattr(cls, name, _troubling(name, kind, strategies))
+        for name, operation in cls.machine._operations.items():
+            free = f"call_{name}" if name in troubles or hasattr(RaftMachine, name) else name
+            setattr(cls, free, _calling(operation, cls.arguments.get(name, {}), free))
 
     def __init__(self) -> None:
         super().__init__()
@@ -256,19 +256,18 @@ def _arranged(operation: Operation[..., Any], arguments: Mapping[str, Any]) -> t
     return tuple(by_position), by_keyword
 
 
-def _troubles(names: list[str]) -> list[tuple[str, type[Any], dict[str, st.SearchStrategy[Any]]]]:
+def _troubles(names: list[str]) -> dict[str, tuple[Callable[..., Step], dict[str, st.SearchStrategy[Any]]]]:
     server = st.sampled_from(names)
-    every: list[tuple[str, type[Any], dict[str, st.SearchStrategy[Any]]]] = [
-        ("wait", Wait, {"seconds": st.sampled_from((0.05, 0.001, 0.4, 2.0))}),
-        ("crash", Crash, {"server_id": server}),
-        ("restart", Restart, {"server_id": server}),
-        ("isolate", Isolate, {"server_id": server}),
-        ("disturb", Disturb, {}),
-        ("heal", Heal, {}),
-    ]
-    if len(names) > 1:
-        pairs = st.permutations(names).map(lambda order: (order[0], order[1]))
-        every.append(("cut", lambda link: Cut(*link), {"link": pairs}))  # type: ignore[arg-type]
+    pair = st.permutations(names).map(lambda order: Cut(order[0], order[-1]))
+    every: dict[str, tuple[Callable[..., Step], dict[str, st.SearchStrategy[Any]]]] = {
+        "wait": (Wait, {"seconds": st.sampled_from((0.05, 0.001, 0.4, 2.0))}),
+        "crash": (Crash, {"server_id": server}),
+        "restart": (Restart, {"server_id": server}),
+        "isolate": (Isolate, {"server_id": server}),
+        "cut": (lambda link: link, {"link": pair}),
+        "disturb": (Disturb, {}),
+        "heal": (Heal, {}),
+    }
     return every
 
 
