@@ -45,7 +45,8 @@ class Failure(Struct, frozen=True):
 
     def page(self, title: str) -> str:
         """As a figure: one page of HTML that needs nothing else."""
-        return schedule_page(what_changed(self.turns), self.names, title=f"{title}: {self.violation}")
+        turns = what_changed(self.turns)
+        return schedule_page(turns, self.names, title=title, violation=str(self.violation), is_last_to_blame=False)
 
 
 def failure_of(cluster: ChaosCluster[Any]) -> Failure | None:

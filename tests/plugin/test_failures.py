@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from actors.testing.chaos import ChaosCluster, chaos_cluster
-from actors.testing.failure import failure_of, latest_steps
+from actors.testing.failure import failure_of, latest_steps, watched
 from actors.testing.steps import Ask, Crash, Cut, Disturb, Heal, Isolate, Restart, Step, Wait
+from actors.testing.table import Watch, what_changed
 from actors.testing.verdict import Violation
 from tests.plugin.ledgers import CountsReceipts, Honest
 
@@ -94,15 +95,17 @@ def test_a_failure_is_shrunk_to_the_steps_it_needs() -> None:
 
 
 def test_the_figure_shows_crashes_and_leaves_out_what_changed_nothing() -> None:
-    with chaos_cluster(CountsReceipts, seed=1) as bank:
-        bank.perform((Wait(1.0), Crash("n1"), Wait(1.0), Restart("n1"), Ask("deposit", ("ann", 5))))
-        with pytest.raises(Violation):
-            bank.check(processes=False)
-        bank.violation = Violation("One Outcome", "of the whole")
-        failure = failure_of(bank)
-    assert failure is not None
-    page = failure.page("a test")
-    assert "a test: One Outcome: deposit(" in page and "heartbeat timeout" not in page
+    watch = Watch(is_on=True)
+    with chaos_cluster(Honest, seed=1, recorder_of=watch.recorder_of) as bank:
+        bank.perform(
+            (Wait(1.0), Crash("n1"), Wait(1.0), Restart("n1"), Ask("deposit", ("ann", 5)), Wait(1.0)), watch.step
+        )
+    changes = what_changed(watch.turns)
+    assert [turn.happening for turn in changes if turn.happening] == ["falls", "starts"]
+    assert 5 < len(changes) < len(watch.turns) / 3
+    page = watched(Violation("A Rule", "is <broken>"), watch, ("n1", "n2", "n3"), 5, 5).page("a test")
+    assert "<h1>a test</h1>" in page and "A Rule: is &lt;broken&gt;" in page
+    assert "comes back" in page and "heartbeat timeout" not in page
 
 
 def test_a_failure_that_does_not_happen_again_is_none_and_the_latest_steps_are_shown() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -56,7 +56,8 @@ def _never_goes_back(before: Server, after: Server) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_role_is_drawn_and_with_a_committed_log_too(role: str) -> None:
-    found = find(servers(roles=[role]), lambda server: server.commit_index > 0, settings=settings(database=None))
+    first = settings(database=None, deadline=None, phases=[Phase.generate])
+    found = find(servers(roles=[role]), lambda server: server.commit_index > 0, settings=first)
     assert found.role_name == role
 
 
@@ -122,7 +123,7 @@ def _needs_no_votes(server: Server, event: Event) -> Transition:
 
 def test_a_core_that_breaks_a_rule_is_found_with_a_shortest_schedule_that_can_be_shown() -> None:
     schedule = find(
-        schedules(stepper=_needs_no_votes),
+        schedules(stepper=_needs_no_votes, most_acts=20),
         lambda schedule: _has_two_leaders(schedule.run(_needs_no_votes)),
         settings=settings(max_examples=500, deadline=None, database=None, derandomize=True),
     )
