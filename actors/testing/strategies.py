@@ -176,6 +176,15 @@ def _pending_reads(
 
 # --- messages and events ----------------------------------------------------------------------------------------------
 
+KINDS = (AppendEntries, AppendEntriesResult, RequestVote, RequestVoteResult, RequestPreVote, RequestPreVoteResult)
+AWAITED: dict[str, type[Message]] = {
+    "follower": AppendEntries,
+    "pre-candidate": RequestPreVoteResult,
+    "candidate": RequestVoteResult,
+    "leader": AppendEntriesResult,
+}
+"""What a role mostly hears, so that what it does about it is tried often."""
+
 
 def _near(value: int, *, least: int = 0) -> st.SearchStrategy[int]:
     return st.sampled_from([value, value + 1, max(value - 1, least), max(value - 2, least), value + 3, least])
@@ -198,8 +207,7 @@ def messages(draw: st.DrawFn, server: Server | None = None) -> Message:
     term, index = draw(_terms(server)), draw(_indices(server))
     last = (index, min(draw(_terms(server)), term) if index else 0)
     candidate_id = draw(_peers(server))
-    kinds = (AppendEntries, AppendEntriesResult, RequestVote, RequestVoteResult, RequestPreVote, RequestPreVoteResult)
-    kind = draw(st.sampled_from(kinds))
+    kind = draw(st.sampled_from((*[AWAITED[server.role_name]] * 5, *KINDS)))
     if kind is AppendEntries:
         return draw(_append_entries(server, term))
     if kind is AppendEntriesResult:
@@ -232,13 +240,14 @@ def _append_entries(draw: st.DrawFn, server: Server, term: Term) -> AppendEntrie
 
 @st.composite
 def _append_entries_results(draw: st.DrawFn, server: Server, term: Term) -> AppendEntriesResult:
+    """It has everything, or something; or it lacks what was sent, and says where to try next."""
     round, prev_log_index = draw(st.integers(0, 4)), draw(_indices(server))
     if draw(st.booleans()):
-        return AppendEntriesResult(term, True, prev_log_index, draw(_indices(server)), round=round)
-    conflict_term = draw(st.integers(0, term))
-    return AppendEntriesResult(
-        term, False, prev_log_index, 0, conflict_term, draw(_near(prev_log_index, least=1)), round
-    )
+        match_index = draw(st.one_of(st.just(server.log.last_index), _indices(server)))
+        return AppendEntriesResult(term, True, prev_log_index, match_index, round=round)
+    conflict_term = draw(st.one_of(st.just(0), st.integers(1, term)))
+    conflict_index = draw(st.one_of(_near(prev_log_index, least=1), st.just(1)))
+    return AppendEntriesResult(term, False, prev_log_index, 0, conflict_term, conflict_index, round)
 
 
 @st.composite

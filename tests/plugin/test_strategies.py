@@ -30,10 +30,13 @@ from raft_core.verify.simulation import Turn
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@QUICK
-@given(st.data())
-def test_any_event_leads_from_a_state_that_can_be_to_another_one(data: st.DataObject) -> None:
-    server = data.draw(servers())
+@pytest.mark.parametrize(("role", "examples"), [*((role, 80) for role in ROLES[:-1]), ("leader", 250)])
+def test_any_event_leads_from_a_state_that_can_be_to_another_one(role: str, examples: int) -> None:
+    settings(QUICK, max_examples=examples)(given(st.data())(lambda data: _lives_on(data, role)))()
+
+
+def _lives_on(data: st.DataObject, role: str) -> None:
+    server = data.draw(servers(roles=[role]))
     assert inconsistencies(server) == []
     for _ in range(3):
         event = data.draw(events(server))
@@ -52,6 +55,10 @@ def _never_goes_back(before: Server, after: Server) -> None:
     assert after.log.entries(1, before.commit_index) == before.log.entries(1, before.commit_index)
     if after.current_term == before.current_term:
         assert before.voted_for in (None, after.voted_for)
+    if after.log != before.log:
+        assert after.persisted_index <= before.log.last_common_index(after.log)
+    if isinstance(before.role, Leader) and after.commit_index > before.commit_index and after.role_name == "leader":
+        assert after.log.term_at(after.commit_index) == after.current_term
 
 
 @pytest.mark.parametrize("role", ROLES)
