@@ -30,7 +30,9 @@ from raft_core.verify.simulation import Turn
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@pytest.mark.parametrize(("role", "examples"), [*((role, 80) for role in ROLES[:-1]), ("leader", 250)])
+@pytest.mark.parametrize(
+    ("role", "examples"), [("follower", 200), ("pre-candidate", 60), ("candidate", 60), ("leader", 250)]
+)
 def test_any_event_leads_from_a_state_that_can_be_to_another_one(role: str, examples: int) -> None:
     settings(QUICK, max_examples=examples)(given(st.data())(lambda data: _lives_on(data, role)))()
 
