@@ -113,7 +113,7 @@ RUNTIMES: dict[str, tuple[str, ...]] = {
 
 # --- Files are written where it is decided what is durable; reports and demonstrations are for people.
 
-WRITERS = frozenset({"actors/storage/", "actors/cli/", "actors/compare/"})
+WRITERS = frozenset({"actors/storage/", "actors/cli/", "actors/compare/", "actors/pytest_plugin.py"})
 WRITING_METHODS = frozenset(
     {"write_text", "write_bytes", "mkdir", "touch", "unlink", "rmdir", "symlink_to", "hardlink_to"}
 )
@@ -130,7 +130,7 @@ MAY_USE_ELSEWHERE = {
 
 PUBLIC = frozenset({"actors", "actors.errors", "actors.lab", "raft_core"})
 """Modules whose own names, not those of modules below them, are what a user imports."""
-PUBLIC_PACKAGES = frozenset({"actors.machines", "raft_core.verify"})
+PUBLIC_PACKAGES = frozenset({"actors.machines", "actors.testing", "raft_core.verify"})
 """Packages of which every module is public."""
 
 TO_COME = frozenset({"actors/lock_based/", "actors/cli/doctor.py", "actors/cli/doctor/"})

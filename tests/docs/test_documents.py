@@ -66,6 +66,7 @@ def test_the_readmes_program_prints_what_it_says(tmp_path: Path) -> None:
 
 EXPECTED = {
     "async_counter.py": "last: 100 value: 100",
+    "bank_ledger.py": "CarelessLedger: its unit test passes",
     "code_command.py": "code command: 42",
     "counter.py": "6 6",
     "leader_failover.py": "each counted once, value 20001",
