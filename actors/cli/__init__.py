@@ -51,6 +51,7 @@ COMMANDS = {
     "kill": LazyCommand("actors.cli.kill:kill", "Kill a peer (SIGKILL) and leave it down."),
     "restart": LazyCommand("actors.cli.restart:restart", "Start a peer again from its storage."),
     "chaos": LazyCommand("actors.cli.chaos:chaos", "Make the network between the peers misbehave."),
+    "serve-http": LazyCommand("actors.cli.http:serve_http", "Serve a running cluster over HTTP."),
     "check": LazyCommand("actors.cli.check:check", "Replay recorded runs, look into them, make tests of them."),
     "doctor": LazyCommand("actors.cli.doctor:doctor", "Versions, paths and disk speed: a block for bug reports."),
 }
