@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import signal
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from actors.cli.output import say
 from actors.cli.shared import data_option
 from actors.errors import ActorumError, ExitCode, WrongArguments
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 EXAMPLES = """
 \b
@@ -53,17 +50,19 @@ class ExtraMissing(ActorumError):
 @data_option
 def serve_http(machine: str, listen: str, token_file: Path | None, timeout: float, data: Path) -> None:
     """Serve a running cluster of MACHINE over HTTP: its commands and queries, status, and an OpenAPI description."""
+    _need_the_extra()
     from queue import SimpleQueue
 
     from actors.cli.up import find_machine
+    from actors.http.guard import read_token
+    from actors.http.serving import serve_http_at
 
-    serving = _serving()
     asked: SimpleQueue[str] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: asked.put(signal.Signals(received).name))
     host, port = host_and_port(listen)
-    token = serving.read_token(token_file)
-    with serving.serve_http_at(data, find_machine(machine), host, port, token=token, timeout=timeout) as url:
+    token = read_token(token_file)
+    with serve_http_at(data, find_machine(machine), host, port, token=token, timeout=timeout) as url:
         say(f"serving {machine} of {data} on {url}, {'with' if token else 'without'} a token; {url}/openapi.json")
         say(f"stopping: {asked.get()}")
 
@@ -77,13 +76,11 @@ def host_and_port(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _serving() -> ModuleType:
-    try:
-        from actors.http import serving
-    except ImportError as error:
+def _need_the_extra() -> None:
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
         raise ExtraMissing(
-            f"the HTTP API needs libraries that are not installed: {error}",
+            f"the HTTP API needs {' and '.join(missing)}, not installed here",
             why="they are an extra, for not everybody needs them",
             fix='pip install "actorum[http]"',
-        ) from None
-    return serving
+        )

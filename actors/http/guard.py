@@ -80,11 +80,19 @@ def check_binding(host: str, port: int, token: str | None) -> tuple[str, int]:
 class Guard:
     """ASGI middleware: lets in who holds the token; without a token, who asks this very machine."""
 
-    def __init__(self, app: ASGIApp, token: str | None, *, open_paths: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        *,
+        open_paths: Collection[str] = (),
+        max_under_way: int = MAX_UNDER_WAY,
+    ) -> None:
         """`open_paths` are for everybody: they say nothing but that somebody is here."""
         self._app = app
         self._expected = None if token is None else f"Bearer {token}".encode()
         self._open_paths = frozenset(open_paths)
+        self._limit = max_under_way
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,8 +119,8 @@ class Guard:
             given = headers.get("authorization", "").encode("latin-1")
             if not hmac.compare_digest(given, self._expected):
                 raise Refusal(401, AuthenticationFailed("the token is missing or wrong", fix=_HOW_TO_AUTHENTICATE))
-        if self._under_way >= MAX_UNDER_WAY:
-            raise Refusal(429, Overloaded(f"{MAX_UNDER_WAY} requests are under way", fix="wait, then ask again"))
+        if self._under_way >= self._limit:
+            raise Refusal(429, Overloaded(f"{self._limit} requests are under way", fix="wait, then ask again"))
 
 
 _HOW_TO_AUTHENTICATE: Final = "send the header `Authorization: Bearer TOKEN`, with the token that the server was given"
@@ -120,7 +128,7 @@ _HOW_TO_AUTHENTICATE: Final = "send the header `Authorization: Bearer TOKEN`, wi
 
 def _check_host(host: str) -> None:
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    if name.strip("[]").lower() not in ("127.0.0.1", "localhost", "::1"):
+    if not _is_this_machine(name.strip("[]").lower()):
         raise Refusal(
             421,
             AuthenticationFailed(
@@ -129,6 +137,13 @@ def _check_host(host: str) -> None:
                 fix="ask 127.0.0.1 or localhost, or set a token",
             ),
         )
+
+
+def _is_this_machine(name: str) -> bool:
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 async def read_body(request: Request, content_type: str, limit: int) -> bytes:

@@ -17,10 +17,8 @@ from actors.cluster import Cluster
 from actors.errors import WrongArguments
 from actors.http.api import make_app
 from actors.http.attached import Attached, attached_at, attached_to
-from actors.http.guard import check_binding, read_token
+from actors.http.guard import check_binding
 from actors.replicated import Replicated
-
-__all__ = ["read_token", "serve_app", "serve_http", "serve_http_at"]
 
 GRACE: Final = 5
 """Seconds that requests under way get when the server ends."""
