@@ -11,6 +11,7 @@ import click
 from actors.cli.output import say
 from actors.cli.shared import data_option
 from actors.errors import ActorumError, ExitCode, WrongArguments
+from actors.http.binding import read_token
 
 EXAMPLES = """
 \b
@@ -54,7 +55,6 @@ def serve_http(machine: str, listen: str, token_file: Path | None, timeout: floa
     from queue import SimpleQueue
 
     from actors.cli.up import find_machine
-    from actors.http.guard import read_token
     from actors.http.serving import serve_http_at
 
     asked: SimpleQueue[str] = SimpleQueue()

@@ -111,7 +111,7 @@ class _Api:
 
     async def open_session(self, request: Request) -> Response:
         """A number under which commands are numbered."""
-        return _json({"session": await self._cluster.sessions.open(self._seconds(request))}, 201)
+        return _json({"session": await self._cluster.sessions.open_session(self._seconds(request))}, 201)
 
     async def status(self, request: Request) -> Response:
         """Everything that is known of every peer."""

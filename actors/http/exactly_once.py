@@ -62,7 +62,7 @@ class ClientSessions:
         self._leader: ServerId | None = None
         self._turn = 0
 
-    async def open(self, seconds: float) -> int:
+    async def open_session(self, seconds: float) -> int:
         """Open a session; its number.  One that was opened and never heard of is forgotten by the cluster in time."""
         reply = await self._deliver("opening a session", OPEN_SESSION_COMMAND, seconds)
         return decode_reply(reply, "opening a session", msgpack.Decoder(int).decode)

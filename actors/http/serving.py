@@ -17,7 +17,7 @@ from actors.cluster import Cluster
 from actors.errors import WrongArguments
 from actors.http.api import make_app
 from actors.http.attached import Attached, attached_at, attached_to
-from actors.http.guard import check_binding
+from actors.http.binding import check_binding
 from actors.replicated import Replicated
 
 GRACE: Final = 5

@@ -73,6 +73,7 @@ ROOMS = [
         {
             "multiprocessing.connection.Connection": frozenset(
                 {"actors/client.py", "actors/raw_client.py", "actors/remote.py", "actors/service.py"}
+                | {"actors/http/attached.py", "actors/http/links.py"}
             ),
             # A pool for seeds of simulations: there are no peers in these processes.
             "multiprocessing.get_context": frozenset({"actors/cli/check_simulate.py"}),
@@ -90,10 +91,16 @@ ROOMS = [
                 {
                     *("actors/supervisor.py", "actors/remote.py", "actors/service.py"),
                     *("actors/links/router.py", "actors/raw_client.py", "actors/lab.py"),
+                    *(f"actors/http/{name}.py" for name in ("attached", "links", "serving", "transporter")),
                 }
             )
         },
     ),
+    *(
+        Room(module, frozenset({"actors/http/"}), "the web framework is an extra that not everybody installs")
+        for module in ("starlette", "uvicorn", "anyio", "h11", "httpx")
+    ),
+    Room("actors.http", frozenset({"actors/http/", "actors/cli/http.py"}), "it needs an extra: nobody relies on it"),
     *(
         Room(module, frozenset(), "bytes from elsewhere are never unpickled")
         for module in ("pickle", "_pickle", "cloudpickle", "marshal", "shelve", "copyreg")
@@ -318,6 +325,8 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     ),
     (modules_out_of_their_rooms, "actors/supervisor.py", "from threading import Event", "from threading import Thread"),
     (modules_out_of_their_rooms, "actors/links/pipes.py", "import pickle", "import pickletools"),
+    (modules_out_of_their_rooms, "actors/cli/http.py", "import uvicorn", "from actors.http.serving import serve_app"),
+    (modules_out_of_their_rooms, "actors/service.py", "from actors.http import api", "import http.client"),
     (modules_out_of_their_rooms, "actors/codec.py", "from _pickle import loads", "from msgspec import msgpack"),
     (
         ring_2_taking_turns,

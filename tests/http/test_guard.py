@@ -10,7 +10,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.errors import ExitCode, WrongArguments
-from actors.http.guard import TOKEN_VARIABLE, Guard, ListeningUnprotected, check_binding, read_token
+from actors.http.binding import TOKEN_VARIABLE, ListeningUnprotected, check_binding, read_token
+from actors.http.guard import Guard
 from actors.http.serving import serve_app, serve_http
 from tests.http.asking import Answer, ask
 from tests.http.machine import Book
