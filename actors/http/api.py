@@ -18,11 +18,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
+from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,7 +31,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from actors.calls import Call, SubmitOptions
-from actors.errors import ActorumError, OutcomeUnknown, UnknownCommand, WrongArguments
+from actors.errors import ActorumError, CallTimeout, OutcomeUnknown, UnknownCommand, WrongArguments
 from actors.http.attached import Attached
 from actors.http.exactly_once import Numbered
 from actors.http.guard import Guard, read_body
@@ -155,8 +156,13 @@ class _Api:
     async def _report(self) -> ClusterReport:
         """How the peers are; who asks while somebody looks gets the same answer."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(run_in_threadpool(self._cluster.report))
-        return await asyncio.shield(self._looking)
+            self._looking = asyncio.ensure_future(_in_a_thread(self._cluster.report))
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._looking), self._timeout)
+        except TimeoutError:
+            raise CallTimeout(
+                f"nobody said within {self._timeout} s how the peers are", why="who runs the cluster hangs"
+            ) from None
 
 
 def _consistency(request: Request) -> Consistency:
@@ -198,6 +204,11 @@ def _natural(request: Request, header: str) -> int | None:
     return int(text)
 
 
+async def _in_a_thread(function: Callable[[], T]) -> T:
+    """What may block, perhaps for ever: the server's end does not wait for it."""
+    return await to_thread.run_sync(function, abandon_on_cancel=True)
+
+
 async def _answer_to(call: Call[T], seconds: float) -> T:
     """As awaiting the call, but giving up (which asks all peers how they are) happens in a thread."""
     loop = asyncio.get_running_loop()
@@ -217,7 +228,7 @@ async def _answer_to(call: Call[T], seconds: float) -> T:
 
 async def _given_up(call: Call[T], seconds: float) -> T:
     try:
-        return await run_in_threadpool(call.result, 0.0)
+        return await _in_a_thread(lambda: call.result(0.0))
     except OutcomeUnknown as error:
         raise OutcomeUnknown(
             f"{call.label} was sent and not answered within {seconds} s",

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from msgspec import msgpack
 
 from actors.codec import encode_command
-from actors.errors import NoQuorum, OutcomeUnknown
+from actors.errors import ActorumError, NoQuorum, OutcomeUnknown, Overloaded
 from actors.machine import OPEN_SESSION_COMMAND
 from actors.protocol import PeerMessage, QueryResult, Refused, Results, SubmitCommands
 from actors.raw_client import RawClient
@@ -76,7 +76,7 @@ class ClientSessions:
 
     async def _deliver(self, label: str, command: bytes, seconds: float) -> bytes:
         deadline = monotonic() + seconds
-        is_exposed = False
+        error: ActorumError = _not_accepted(label, seconds)
         while (remaining := deadline - monotonic()) > 0:
             target = self._target()
             if target is None:
@@ -86,11 +86,15 @@ class ClientSessions:
             if isinstance(answer, Results):
                 return answer.replies[0]
             if isinstance(answer, Refused):
+                if answer.overloaded and not isinstance(error, OutcomeUnknown):
+                    error = Overloaded(
+                        f"{label} was not accepted within {seconds} s", why="the leader has too much work"
+                    )
                 await self._redirect(target, answer)
             else:
-                is_exposed = True
+                error = _unanswered(label, seconds)
                 self._forget(target)
-        raise _unanswered(label, seconds, is_exposed)
+        raise error
 
     def _target(self) -> ServerId | None:
         if self._leader in self._present:
@@ -156,11 +160,16 @@ def _set(answer: asyncio.Future[PeerMessage | None], message: PeerMessage | None
         answer.set_result(message)
 
 
-def _unanswered(label: str, seconds: float, is_exposed: bool) -> OutcomeUnknown | NoQuorum:
-    if not is_exposed:
-        return NoQuorum(
-            f"{label} was not accepted within {seconds} s", why="no leader was found", fix="send it again: safe"
-        )
+def _not_accepted(label: str, seconds: float) -> NoQuorum:
+    return NoQuorum(
+        f"{label} was not accepted within {seconds} s",
+        why="no leader was found",
+        fix="safe to retry: nothing changed",
+    )
+
+
+def _unanswered(label: str, seconds: float) -> OutcomeUnknown:
+    """From the moment it was sent to somebody who said nothing, and for good."""
     return OutcomeUnknown(
         f"{label} was sent and not answered within {seconds} s",
         why="the peer that took it is gone or has no majority; the command may have taken effect, or still may",

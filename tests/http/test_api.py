@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from threading import Event
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import ClusterClosed, WrongArguments
-from actors.http.api import MAX_BODY
-from actors.http.serving import serve_http
+from actors.http.api import MAX_BODY, make_app
+from actors.http.attached import attached_to
+from actors.http.serving import serve_app, serve_http
 from actors.machines.counter import Counter
+from actors.service_protocol import ClusterReport
 from tests.http.asking import QUICK, Answer, ask
 from tests.http.machine import Book
 
@@ -204,6 +207,23 @@ def test_an_unnumbered_command_is_carried_on_to_the_next_leader() -> None:
         assert ask(url, "POST", "/v1/commands/incr").body == {"result": 1}
         counter.cluster.kill_leader()
         assert ask(url, "POST", "/v1/commands/incr?timeout=20").body == {"result": 2}
+
+
+def test_who_runs_the_cluster_may_hang_and_the_server_answers_and_ends_all_the_same() -> None:
+    may_go_on = Event()
+    with Counter.cluster(engine="threads", settings=QUICK) as counter:
+        with attached_to(counter.cluster, "counter@1") as cluster:
+
+            def hang() -> ClusterReport:
+                may_go_on.wait()
+                return cluster.report()
+
+            app = make_app(Counter, cluster._replace(report=hang), timeout=0.2)
+            with serve_app(app) as url:
+                assert_problem(ask(url, "GET", "/v1/status"), 503, "CALL-TIMEOUT")
+                assert ask(url, "GET", "/readyz").status == 503
+                assert ask(url, "GET", "/healthz").status == 200
+        may_go_on.set()
 
 
 def test_only_a_running_cluster_of_this_program_is_served() -> None:
