@@ -105,7 +105,7 @@ class HttpTransporter:
         if not keep_alive:
             headers["Connection"] = "close"
         others = {name: url for name, url in urls.items() if name != server_id}
-        self._lines = {name: _Line(url, headers, timeout, keep_alive) for name, url in others.items()}
+        self._lines = {name: _Line(url, headers, timeout) for name, url in others.items()}
 
     @property
     def append_entries_path(self) -> str:
@@ -198,11 +198,10 @@ def _message_for(path: str, frame: bytes) -> Message:
 class _Line:
     """The way to one server: a queue, a thread that empties it, a connection."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], timeout: float, keep_alive: bool) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], timeout: float) -> None:
         self._connection = _connection(url, timeout)
         self._base = urlsplit(url).path.rstrip("/")
         self._headers = dict(headers)
-        self._keep_alive = keep_alive
         self._waiting: Queue[tuple[str, bytes] | None] = Queue(MAX_WAITING)
         self._is_closed = False
         self.dropped = 0
@@ -254,8 +253,6 @@ class _Line:
         self._connection.request("POST", self._base + path, frame, self._headers)
         response = self._connection.getresponse()
         response.read()
-        if not self._keep_alive:
-            self._connection.close()
         return "" if response.status == 204 else f"{response.status} {response.reason}"
 
     def _drop_all(self) -> None:

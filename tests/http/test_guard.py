@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -13,6 +16,7 @@ from actors.errors import ExitCode, WrongArguments
 from actors.http.binding import TOKEN_VARIABLE, ListeningUnprotected, check_binding, read_token
 from actors.http.guard import Guard
 from actors.http.serving import serve_app, serve_http
+from actors.supervisor import Supervisor
 from tests.http.asking import Answer, ask
 from tests.http.machine import Book
 
@@ -153,3 +157,27 @@ def test_a_server_ends_with_its_block_and_gives_its_port_back() -> None:
         ask(url, "GET", "/")
     with serve_app(app, port=port) as again:
         assert ask(again, "GET", "/").status == 204
+
+
+def test_an_answer_is_sent_at_once(url: str) -> None:
+    """Not held back for 40 ms because the one before it is not acknowledged (Nagle)."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    connection = HTTPConnection(parts.hostname, parts.port)
+    took: list[float] = []
+    for _ in range(20):
+        began = time.monotonic()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        took.append(time.monotonic() - began)
+    connection.close()
+    assert min(took[5:]) < 0.03
+
+
+def test_a_server_that_has_ended_is_no_client_of_the_cluster_any_more(book: Book) -> None:
+    supervisor = book.cluster.supervisor
+    assert isinstance(supervisor, Supervisor)
+    before = supervisor.clients
+    with serve_http(book):
+        assert len(supervisor.clients) == len(before) + 1
+    assert supervisor.clients == before

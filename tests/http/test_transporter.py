@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from actors.client import Client
 from actors.cluster import Cluster, ClusterHandle, peer_specs
@@ -28,6 +29,7 @@ from actors.http.transporter import (
     SENDER_HEADER,
     HttpTransporter,
 )
+from actors.links import LinkClosed, LinkReader
 from actors.machines.counter import Counter
 from actors.supervisor import Supervisor
 from raft_core import (
@@ -149,6 +151,17 @@ def test_peers_that_cannot_reach_each_other_commit_nothing() -> None:
         _until(lambda: all(s is not None and s.role != "leader" for s in cluster.status().values()))
 
 
+def test_when_a_sender_is_gone_its_receiver_finds_out() -> None:
+    with HttpLinks(("n1", "n2")) as links:
+        reading, writing = links.link_pair("n1", "n2")
+        writing.close()
+        assert reading.poll(PATIENCE)
+        reader = LinkReader(reading)
+        with pytest.raises(LinkClosed):
+            reader.get_available()
+        reader.close()
+
+
 # --- single messages --------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +196,52 @@ def test_nobody_waits_for_a_server_that_hangs_and_what_cannot_wait_is_dropped() 
         assert time.monotonic() - began < 0.4, "less than the time-out of the first message"
         assert sender.dropped >= 8
         _until(lambda: "n2" in sender.problems())
+
+
+def test_behind_a_failure_nothing_waits_for_the_next_one() -> None:
+    with create_server(("127.0.0.1", 0)) as hanging, sending(f"http://127.0.0.1:{hanging.getsockname()[1]}") as sender:
+        hanging.setblocking(False)
+        for _ in range(10):
+            sender.send("n2", MESSAGES[2])
+        _until(lambda: sender.dropped == 10)
+        hanging.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            hanging.accept()
+
+
+@pytest.mark.parametrize(("keep_alive", "connections"), [(True, 1), (False, 3)])
+def test_a_connection_is_kept_for_the_next_message_or_not(keep_alive: bool, connections: int) -> None:
+    inbox, app, ports = Inbox(), Starlette(), set[int]()
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        ports.add(scope["client"][1])
+        await app(scope, receive, send)
+
+    with serve_app(counting) as url:
+        own = HttpTransporter("n2", {"n1": url}, cluster_id="c")
+        own.install(inbox, app)
+        with sending(url, keep_alive=keep_alive) as sender:
+            for _ in range(3):
+                sender.send("n2", MESSAGES[2])
+            _until(lambda: len(inbox.got) == 3)
+        own.close()
+    assert len(ports) == connections
+
+
+def test_a_kept_connection_that_the_other_side_closed_loses_no_message() -> None:
+    inbox, app = Inbox(), Starlette()
+    with ExitStack() as at_end:
+        with serve_app(app) as url:
+            own = HttpTransporter("n2", {"n1": url}, cluster_id="c")
+            at_end.callback(own.close)
+            own.install(inbox, app)
+            sender = at_end.enter_context(sending(url))
+            sender.send("n2", MESSAGES[2])
+            _until(lambda: len(inbox.got) == 1)
+        at_end.enter_context(serve_app(app, port=int(url.rpartition(":")[2])))
+        sender.send("n2", MESSAGES[2])
+        _until(lambda: len(inbox.got) == 2)
+        assert sender.dropped == 0
 
 
 def test_after_a_failure_the_next_message_tries_again() -> None:
