@@ -217,14 +217,15 @@ class _Line:
 
     def close(self) -> None:
         self._is_closed = True
-        with contextlib.suppress(Full):  # then it is not asleep, and looks after the message it is sending
+        with contextlib.suppress(Full):  # then it is not asleep, and looks at `_is_closed` after its next message
             self._waiting.put_nowait(None)
 
     def join(self) -> None:
         self._thread.join()
 
     def _run(self) -> None:
-        while (message := self._waiting.get()) is not None and not self._is_closed:
+        # Closed is looked at first: what is dropped behind a failure may be the None that should have ended the wait.
+        while not self._is_closed and (message := self._waiting.get()) is not None:
             self.problem = self._post(*message)
             if self.problem:
                 self._drop_all()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from socket import create_server
+from threading import Thread
 from typing import get_args
 
 import pytest
@@ -207,6 +208,21 @@ def test_behind_a_failure_nothing_waits_for_the_next_one() -> None:
         hanging.accept()[0].close()
         with pytest.raises(BlockingIOError):
             hanging.accept()
+
+
+@pytest.mark.parametrize("waiting", [1, MAX_WAITING + 1])
+def test_closing_ends_the_thread_even_while_a_message_fails(waiting: int) -> None:
+    with create_server(("127.0.0.1", 0)) as hanging:
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        sender = HttpTransporter("n1", {"n2": url}, timeout=0.3)
+        sender.send("n2", MESSAGES[2])
+        with hanging.accept()[0]:  # it is under way, and will not be answered
+            for _ in range(waiting):
+                sender.send("n2", MESSAGES[2])
+            closing = Thread(target=sender.close, daemon=True)
+            closing.start()
+            closing.join(PATIENCE)
+            assert not closing.is_alive()
 
 
 @pytest.mark.parametrize(("keep_alive", "connections"), [(True, 1), (False, 3)])
