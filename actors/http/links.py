@@ -5,7 +5,7 @@
 
 Every server gets an HTTP server of its own on a free port of this machine, and a transporter that knows the others by
 their URLs.  So whole peers, in threads or processes, talk over HTTP and nothing in them knows it.  This is for tests
-and measurements: within one machine pipes are many times faster.
+and measurements: within one machine pipes cost less, and need no port.
 
 One thread owns the pipes, so that none is written while it is replaced; a link still belongs to one incarnation of both
 its ends.
