@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from raft_core.configuration import Snapshot
 from raft_core.messages import Message
 from raft_core.types import Entry, LogIndex, ServerId, Term
 
@@ -41,6 +42,34 @@ class AppendToLog(Struct, frozen=True, tag="AppendToLog"):
     prev_log_index: LogIndex
     entries: tuple[Entry, ...]
     current_term: Term
+
+
+class CompactLog(Struct, frozen=True, tag="CompactLog"):
+    """Make the log begin behind `last_included_index`: a durable snapshot holds what is dropped (paper 7).
+
+    Entries behind it stay, unless `discards_all`: then what was there conflicts with the snapshot, or ends before it.
+    """
+
+    last_included_index: LogIndex
+    last_included_term: Term
+    discards_all: bool = False
+
+
+class ReceiveSnapshotChunk(Struct, frozen=True, tag="ReceiveSnapshotChunk"):
+    """Write a part of a snapshot that the leader sent; one at `offset` 0 starts anew (Figure 13, receiver 2 to 4).
+
+    The last part makes it durable under its name, if its checksum is right.  That is answered: `SnapshotReceived`, or
+    `SnapshotSpoiled` if not.
+    """
+
+    snapshot: Snapshot
+    offset: int
+    data: bytes
+
+    @property
+    def is_last(self) -> bool:
+        """Does the snapshot end here?"""
+        return self.offset + len(self.data) == self.snapshot.size
 
 
 class Send(Struct, frozen=True, tag="Send"):
@@ -130,7 +159,7 @@ class Ignored(Struct, frozen=True, tag="Ignored"):
     reason: str
 
 
-PersistEffect: TypeAlias = PersistTermAndVote | AppendToLog
+PersistEffect: TypeAlias = PersistTermAndVote | AppendToLog | CompactLog | ReceiveSnapshotChunk
 
 Effect: TypeAlias = (
     PersistTermAndVote

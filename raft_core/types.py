@@ -28,12 +28,14 @@ Round: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
 class EntryKind(IntEnum):
-    """What an entry is for.  The core looks at nothing else of it."""
+    """What an entry is for."""
 
     COMMAND = 0
     """A command of the state machine: opaque bytes."""
     NO_OP = 1
     """The empty entry with which every leader opens its term (thesis 6.4, step 1)."""
+    CONFIGURATION = 2
+    """The members of the cluster from here on (paper 6); the core reads it, the state machine does not."""
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -66,6 +68,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Bytes of commands a leader accepts beyond its commit index before it refuses more."""
     max_unapplied_entries: int = 65_536
     """Committed entries the state machine may lag behind before a leader refuses more (back-pressure)."""
+    max_promotion_lag: int = 4096
+    """Entries a server may lack when it becomes a voter; a server that is no learner yet lacks all (thesis 4.2.1)."""
+    snapshot_chunk_bytes: int = 256 << 10
+    """Bytes of a snapshot in one InstallSnapshot (paper 7)."""
+    trailing_entries: int = 1024
+    """Entries kept in the log behind a snapshot, so that a follower a little late needs no snapshot."""
     pre_vote: bool = True
     """Ask before raising the term (thesis 9.6)."""
     check_quorum: bool = True
