@@ -8,10 +8,11 @@ Effects are carried out in list order, with these freedoms and no others:
    transaction; a later one never becomes durable before an earlier one.
 2. A `Send` of anything but AppendEntries waits until every persist effect issued before it, in this list or an earlier
    one, is durable ("Updated on stable storage before responding to RPCs", Figure 2).
-3. A `Send` of AppendEntries never waits for the disk: a leader sends before its own write is done (thesis 10.2.1).  Its
-   own term was durable before it could ask for the first vote, and its own copy is counted only on `LogPersisted`.
-4. `ApplyCommitted` and `ReadReady` are handed to the state machine in order, and need not wait for the disk: what is
-   committed is on the disks of a majority.
+3. A `Send` of AppendEntries or TimeoutNow never waits for the disk: a leader sends before its own write is done
+   (thesis 10.2.1).  Its own term was durable before it could ask for the first vote, and its own copy is counted only
+   on `LogPersisted`.
+4. `ApplyCommitted`, `RestoreSnapshot` and `ReadReady` are handed to the state machine in order, and need not wait for
+   the disk: what is committed is on the disks of a majority.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from raft_core.configuration import Snapshot
+from raft_core.configuration import Configuration, Snapshot
 from raft_core.messages import Message
 from raft_core.types import Entry, LogIndex, ServerId, Term
 
@@ -79,6 +80,26 @@ class Send(Struct, frozen=True, tag="Send"):
     message: Message
 
 
+class SendSnapshotChunk(Struct, frozen=True, tag="SendSnapshotChunk"):
+    """Send a part of a snapshot: `InstallSnapshot` with `length` bytes from `offset`, read from disk.
+
+    It waits for no write, as AppendEntries does not.  If it cannot be read, `SnapshotUnreadable` is the answer.
+    """
+
+    to: ServerId
+    term: Term
+    snapshot: Snapshot
+    offset: int
+    length: int
+
+
+class RestoreSnapshot(Struct, frozen=True, tag="RestoreSnapshot"):
+    """The state machine takes its state from this snapshot, which is on disk, and drops the one it has (Figure 13,
+    receiver 8).  Answered by `Applied(last_included_index)`; handed over in order with `ApplyCommitted`."""
+
+    snapshot: Snapshot
+
+
 class ResetElectionTimer(Struct, frozen=True, tag="ResetElectionTimer"):
     """Forget the running election timer and start one of `timeout` milliseconds (paper 5.2).
 
@@ -120,6 +141,7 @@ class RefusalReason(StrEnum):
 
     NOT_LEADER = "not leader"
     OVERLOADED = "overloaded"
+    TRANSFERRING = "leadership is being handed over"
 
 
 class ProposalRefused(Struct, frozen=True, tag="ProposalRefused"):
@@ -144,6 +166,75 @@ class ReadRefused(Struct, frozen=True, tag="ReadRefused"):
     leader_id: ServerId | None
 
 
+class ConfigurationAccepted(Struct, frozen=True, tag="ConfigurationAccepted"):
+    """The leader follows the wish: `index` is where the change begins, or the entry in force if nothing had to change.
+
+    It is done once `ConfigurationCommitted` names the wished members: with a joint phase that is a later entry.
+    """
+
+    proposal_id: int
+    index: LogIndex
+    term: Term
+
+
+class ConfigurationRefusal(StrEnum):
+    """Why a wish for other members was not followed.  In each case nothing was appended."""
+
+    NOT_LEADER = "not leader"
+    TOO_EARLY = "the leader has not committed an entry of its term yet"
+    CHANGE_UNDER_WAY = "another change is under way"
+    NOT_AS_EXPECTED = "the configuration in force is another one"
+    NO_VOTERS = "a cluster needs a voter"
+    BOTH = "a server cannot be voter and learner"
+    NOT_CAUGHT_UP = "a new voter lacks too much of the log: let it learn first"
+    TRANSFERRING = "leadership is being handed over"
+
+
+class ConfigurationRefused(Struct, frozen=True, tag="ConfigurationRefused"):
+    """Nothing was appended; `leader_id` is the leader to ask instead, if known."""
+
+    proposal_id: int
+    reason: ConfigurationRefusal
+    leader_id: ServerId | None
+
+
+class ConfigurationChanged(Struct, frozen=True, tag="ConfigurationChanged"):
+    """From now on these members are in force here: appended, or in force again after a truncation (paper 6)."""
+
+    index: LogIndex
+    configuration: Configuration
+
+
+class ConfigurationCommitted(Struct, frozen=True, tag="ConfigurationCommitted"):
+    """The members named by the entry at `index` will never be rolled back."""
+
+    index: LogIndex
+    configuration: Configuration
+
+
+class TransferRefusal(StrEnum):
+    """Why leadership was not handed over."""
+
+    NOT_LEADER = "not leader"
+    NO_SUCH_VOTER = "not another voter"
+    UNDER_WAY = "leadership is being handed over already"
+    TIMED_OUT = "the successor did not take over within an election timeout"
+
+
+class TransferRefused(Struct, frozen=True, tag="TransferRefused"):
+    """The leader remains, or there is none here; `leader_id` is the leader as far as it is known."""
+
+    transfer_id: int
+    reason: TransferRefusal
+    leader_id: ServerId | None
+
+
+class TransferEnded(Struct, frozen=True, tag="TransferEnded"):
+    """This server leads no more, so it has nothing left to hand over.  Who leads next, elections tell."""
+
+    transfer_id: int
+
+
 class RoleChanged(Struct, frozen=True, tag="RoleChanged"):
     """Role, term or known leader changed: for those who watch.  What a leader accepted and has not yet seen applied
     has an *unknown* outcome from the moment it is one no more."""
@@ -164,7 +255,11 @@ PersistEffect: TypeAlias = PersistTermAndVote | AppendToLog | CompactLog | Recei
 Effect: TypeAlias = (
     PersistTermAndVote
     | AppendToLog
+    | CompactLog
+    | ReceiveSnapshotChunk
     | Send
+    | SendSnapshotChunk
+    | RestoreSnapshot
     | ResetElectionTimer
     | ResetHeartbeatTimer
     | StopHeartbeatTimer
@@ -173,6 +268,12 @@ Effect: TypeAlias = (
     | ProposalRefused
     | ReadReady
     | ReadRefused
+    | ConfigurationAccepted
+    | ConfigurationRefused
+    | ConfigurationChanged
+    | ConfigurationCommitted
+    | TransferRefused
+    | TransferEnded
     | RoleChanged
     | Ignored
 )

@@ -22,12 +22,14 @@ from raft_core.effects import (
     ResetElectionTimer,
     Send,
     StopHeartbeatTimer,
+    TransferEnded,
 )
 from raft_core.events import ElectionTimeout
-from raft_core.messages import RequestPreVote, RequestPreVoteResult, RequestVote, RequestVoteResult
-from raft_core.quorum import VoteOutcome, majority, vote_outcome
+from raft_core.messages import RequestPreVote, RequestPreVoteResult, RequestVote, RequestVoteResult, TimeoutNow
+from raft_core.quorum import VoteOutcome, election_outcome, is_quorum
 from raft_core.replication import become_leader
 from raft_core.state import Candidate, Follower, Leader, PreCandidate, Server, Transition, election_timeout
+from raft_core.transfer import give_up_transfer
 from raft_core.types import ServerId, Term
 
 _Campaigner = TypeVar("_Campaigner", Candidate, PreCandidate)
@@ -46,6 +48,8 @@ def step_down(server: Server, leader_id: ServerId | None) -> Transition:
         reads = sum((read.read_ids for read in server.role.pending_reads), server.role.early_reads)
         if reads:
             effects.append(ReadRefused(reads, leader_id))
+        if server.role.transfer is not None:
+            effects.append(TransferEnded(server.role.transfer.transfer_id))
     return Transition(replace(server, role=Follower(leader_id)), tuple(effects))
 
 
@@ -60,7 +64,7 @@ def on_election_timeout(server: Server, event: ElectionTimeout) -> Transition:
     server = replace(server, election_timeout=election_timeout(server.settings, event.randomness))
     if isinstance(server.role, Leader):
         return check_quorum(server, server.role)
-    if server.server_id not in server.voters:
+    if not server.configuration.has_voter(server.server_id):
         return Transition(server, (ResetElectionTimer(server.election_timeout), Ignored("not a voter")))
     return become_pre_candidate(server) if server.settings.pre_vote else become_candidate(server)
 
@@ -68,12 +72,13 @@ def on_election_timeout(server: Server, event: ElectionTimeout) -> Transition:
 def check_quorum(server: Server, leader: Leader) -> Transition:
     """A leader that heard from no majority for an election timeout steps down (thesis 6.2)."""
     reset = ResetElectionTimer(server.election_timeout)
-    active = 1 + sum(1 for progress in leader.followers if progress.is_active)
-    if server.settings.check_quorum and active < majority(server.voters):
+    active = {server.server_id, *(progress.server_id for progress in leader.followers if progress.is_active)}
+    if server.settings.check_quorum and not is_quorum(server.configuration, active):
         after, effects = step_down(server, None)
         return Transition(after, (*effects, reset))
     followers = tuple(replace(progress, is_active=False) for progress in leader.followers)
-    return Transition(replace(server, role=replace(leader, followers=followers)), (reset,))
+    server, given_up = give_up_transfer(server, replace(leader, followers=followers))
+    return Transition(server, (reset, *given_up))
 
 
 def on_leader_contact_expired(server: Server) -> Transition:
@@ -90,27 +95,24 @@ def become_pre_candidate(server: Server) -> Transition:
     pre_candidate = PreCandidate(granted=frozenset({server.server_id}))
     after = replace(server, role=pre_candidate)
     request = RequestPreVote(server.current_term + 1, server.server_id, server.log.last_index, server.log.last_term)
-    if vote_outcome(server.voters, pre_candidate.granted, ()) is VoteOutcome.WON:
+    if election_outcome(server.configuration, pre_candidate.granted, frozenset()) is VoteOutcome.WON:
         return become_candidate(after)
-    sends = tuple(Send(peer, request) for peer in server.peers)
+    sends = tuple(Send(voter, request) for voter in server.voters if voter != server.server_id)
     return Transition(after, (ResetElectionTimer(server.election_timeout), *sends))
 
 
-def become_candidate(server: Server) -> Transition:
-    """Raise the term, vote for ourselves, ask all peers (Figure 2, "Candidates" 1; paper 5.2)."""
-    after = replace(
-        server,
-        current_term=server.current_term + 1,
-        voted_for=server.server_id,
-        role=Candidate(granted=frozenset({server.server_id})),
-    )
-    request = RequestVote(after.current_term, after.server_id, after.log.last_index, after.log.last_term)
+def become_candidate(server: Server, *, leadership_transfer: bool = False) -> Transition:
+    """Raise the term, vote for ourselves, ask all voters (Figure 2, "Candidates" 1; paper 5.2)."""
+    candidate = Candidate(granted=frozenset({server.server_id}))
+    after = replace(server, current_term=server.current_term + 1, voted_for=server.server_id, role=candidate)
+    log = after.log
+    request = RequestVote(after.current_term, after.server_id, log.last_index, log.last_term, leadership_transfer)
     effects: tuple[Effect, ...] = (
         persist_term_and_vote(after),
         ResetElectionTimer(after.election_timeout),
-        *(Send(peer, request) for peer in after.peers),
+        *(Send(voter, request) for voter in after.voters if voter != after.server_id),
     )
-    if len(after.voters) == 1:
+    if election_outcome(after.configuration, candidate.granted, frozenset()) is VoteOutcome.WON:
         leader, more = become_leader(after)
         return Transition(leader, effects + more)
     return Transition(after, effects)
@@ -136,6 +138,21 @@ def on_request_vote(server: Server, sender: ServerId, request: RequestVote) -> T
     return Transition(after, tuple(effects))
 
 
+def protects_its_leader(server: Server, request: RequestVote) -> bool:
+    """Is a request of a higher term to be ignored, so that a server outside the cluster cannot depose a leader whom
+    the others hear (thesis 4.2.3)?  Only where a leader without a majority steps down by itself."""
+    return server.settings.check_quorum and not request.leadership_transfer and hears_from_a_leader(server)
+
+
+def on_timeout_now(server: Server, request: TimeoutNow) -> Transition:
+    """Our leader wants us to take over: campaign at once, without asking first (thesis 3.10)."""
+    if request.term < server.current_term:
+        return Transition(server, (Ignored("a leader of an older term wants a successor"),))
+    if not isinstance(server.role, Follower) or not server.configuration.has_voter(server.server_id):
+        return Transition(server, (Ignored("cannot take over"),))
+    return become_candidate(server, leadership_transfer=True)
+
+
 def on_request_pre_vote(server: Server, sender: ServerId, request: RequestPreVote) -> Transition:
     """Would we vote for the sender?  Yes, if it could win our vote and we do not hear from a leader (thesis 9.6).
 
@@ -143,7 +160,7 @@ def on_request_pre_vote(server: Server, sender: ServerId, request: RequestPreVot
     could_vote = request.term > server.current_term or (
         request.term == server.current_term and server.voted_for in (None, request.candidate_id)
     )
-    granted = could_vote and not _hears_from_a_leader(server) and not _has_newer_log(server, request)
+    granted = could_vote and not hears_from_a_leader(server) and not _has_newer_log(server, request)
     return Transition(server, (Send(sender, RequestPreVoteResult(server.current_term, request.term, granted)),))
 
 
@@ -153,7 +170,8 @@ def _has_newer_log(server: Server, request: RequestVote | RequestPreVote) -> boo
     return (log.last_term, log.last_index) > (request.last_log_term, request.last_log_index)
 
 
-def _hears_from_a_leader(server: Server) -> bool:
+def hears_from_a_leader(server: Server) -> bool:
+    """Is there a leader who was heard within the minimum election timeout (thesis 4.2.3)?"""
     match server.role:
         case Leader():
             return True
@@ -170,7 +188,7 @@ def on_request_vote_result(server: Server, sender: ServerId, result: RequestVote
         return Transition(server, (Ignored("a vote, but no election is running"),))
     role = _count(role, sender, result.vote_granted)
     after = replace(server, role=role)
-    outcome = vote_outcome(server.voters, role.granted, role.refused)
+    outcome = election_outcome(server.configuration, role.granted, role.refused)
     match outcome:
         case VoteOutcome.WON:
             return become_leader(after)
@@ -189,7 +207,7 @@ def on_request_pre_vote_result(server: Server, sender: ServerId, result: Request
         return Transition(server, (Ignored("a pre-vote nobody waits for"),))
     role = _count(role, sender, result.vote_granted)
     after = replace(server, role=role)
-    outcome = vote_outcome(server.voters, role.granted, role.refused)
+    outcome = election_outcome(server.configuration, role.granted, role.refused)
     match outcome:
         case VoteOutcome.WON:
             return become_candidate(after)

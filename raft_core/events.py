@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from raft_core.configuration import Snapshot
 from raft_core.messages import Message
 from raft_core.types import LogIndex, ServerId, Term
 
@@ -55,6 +56,26 @@ class ReadRequested(Struct, frozen=True, tag="ReadRequested"):
     read_ids: tuple[int, ...]
 
 
+class ConfigurationProposed(Struct, frozen=True, tag="ConfigurationProposed"):
+    """An administrator asks for other members (paper 6).
+
+    `proposal_id` is the caller's.  With `expected_index` the change happens only if the configuration in force is the
+    one whose entry has that index: compare and set.
+    """
+
+    proposal_id: int
+    voters: tuple[ServerId, ...]
+    learners: tuple[ServerId, ...] = ()
+    expected_index: LogIndex | None = None
+
+
+class TransferRequested(Struct, frozen=True, tag="TransferRequested"):
+    """An administrator asks the leader to hand over (thesis 3.10); None: to whichever voter has most of the log."""
+
+    transfer_id: int
+    target: ServerId | None = None
+
+
 class LogPersisted(Struct, frozen=True, tag="LogPersisted"):
     """What `AppendToLog` asked for is on disk, up to and including `index`.
 
@@ -72,6 +93,30 @@ class Applied(Struct, frozen=True, tag="Applied"):
     index: LogIndex
 
 
+class SnapshotTaken(Struct, frozen=True, tag="SnapshotTaken"):
+    """The state machine's state at some applied index is on disk (paper 7): the log before it can go."""
+
+    snapshot: Snapshot
+
+
+class SnapshotReceived(Struct, frozen=True, tag="SnapshotReceived"):
+    """The last `ReceiveSnapshotChunk` is done: the leader's snapshot is on disk and its checksum is right."""
+
+    snapshot: Snapshot
+
+
+class SnapshotSpoiled(Struct, frozen=True, tag="SnapshotSpoiled"):
+    """The last `ReceiveSnapshotChunk` is done, but what came together is not what the leader sent: it was dropped."""
+
+    snapshot: Snapshot
+
+
+class SnapshotUnreadable(Struct, frozen=True, tag="SnapshotUnreadable"):
+    """`SendSnapshotChunk` could not be carried out: that snapshot is no longer there."""
+
+    snapshot: Snapshot
+
+
 class PeerRestarted(Struct, frozen=True, tag="PeerRestarted"):
     """The link to a peer was replaced: whatever was in flight on the old one is lost."""
 
@@ -85,7 +130,13 @@ Event: TypeAlias = (
     | HeartbeatTimeout
     | Proposed
     | ReadRequested
+    | ConfigurationProposed
+    | TransferRequested
     | LogPersisted
     | Applied
+    | SnapshotTaken
+    | SnapshotReceived
+    | SnapshotSpoiled
+    | SnapshotUnreadable
     | PeerRestarted
 )

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from raft_core.configuration import Configured, configured
 from raft_core.effects import AppendToLog, Effect, Ignored, ResetElectionTimer, Send
 from raft_core.messages import AppendEntries, AppendEntriesResult
 from raft_core.state import Follower, Leader, Server, Transition
-from raft_core.types import LogIndex, ServerId
+from raft_core.types import Entry, LogIndex, ServerId
 
 
 def on_append_entries(server: Server, sender: ServerId, request: AppendEntries) -> Transition:
@@ -27,10 +28,19 @@ def on_append_entries(server: Server, sender: ServerId, request: AppendEntries) 
         return Transition(server, (Ignored("a second leader in one term cannot be"),))
     server = replace(server, role=Follower(request.leader_id, leader_is_recent=True))
     reset = ResetElectionTimer(server.election_timeout, server.settings.election_timeout)
-    if server.log.term_at(request.prev_log_index) != request.prev_log_term:
+    if not _matches(server, request):
         return Transition(server, (reset, Send(sender, _refusal(server, request))))
     after, effects = _append(server, sender, request)
     return Transition(after, (reset, *effects))
+
+
+def _matches(server: Server, request: AppendEntries) -> bool:
+    """Is there an entry at prev_log_index with prev_log_term?  What a snapshot replaced was committed, so the leader
+    has the same (Leader Completeness, paper 5.4.3)."""
+    log = server.log
+    return (
+        request.prev_log_index < log.last_included_index or log.term_at(request.prev_log_index) == request.prev_log_term
+    )
 
 
 def _refusal(server: Server, request: AppendEntries) -> AppendEntriesResult:
@@ -60,9 +70,11 @@ def _append(server: Server, sender: ServerId, request: AppendEntries) -> Transit
         return Transition(server, (Ignored("it would replace committed entries"),))
     if first <= last_new_index:
         missing = request.entries[first - request.prev_log_index - 1 :]
+        found = configured(missing, first)
+        if found is None:
+            return Transition(server, (Ignored("it names members in bytes that cannot be read"),))
         effects.append(AppendToLog(first - 1, missing, server.current_term))
-        log = server.log if first > server.log.last_index else server.log.truncate(first - 1)
-        server = replace(server, log=log.append(missing), persisted_index=min(server.persisted_index, first - 1))
+        server = _with_entries(server, first, missing, found)
     # Receiver 5, with "index of last new entry" read as the last one this message vouches for: what stands behind it
     # may still turn out to conflict.
     commit_index = max(server.commit_index, min(request.leader_commit, last_new_index))
@@ -72,13 +84,29 @@ def _append(server: Server, sender: ServerId, request: AppendEntries) -> Transit
     return Transition(server, (*effects, Send(sender, result)))
 
 
+def _with_entries(server: Server, first: LogIndex, entries: tuple[Entry, ...], found: tuple[Configured, ...]) -> Server:
+    """Put `entries` at `first`, in the place of whatever is there.  The latest members in the log are in force, and
+    those whose entry is gone never were (paper 6; thesis 4.1)."""
+    if first > server.log.last_index:
+        log, configurations = server.log, server.configurations
+    else:
+        log = server.log.truncate(first - 1)
+        configurations = tuple([known for known in server.configurations if known.index < first])
+    return replace(
+        server,
+        log=log.append(entries),
+        persisted_index=min(server.persisted_index, first - 1),
+        configurations=configurations + found if found else configurations,
+    )
+
+
 def _first_missing(server: Server, request: AppendEntries) -> LogIndex:
     """Index of the first entry of the request that the log lacks or holds with another term (receiver 3 and 4)."""
     index = request.prev_log_index + 1
     if index > server.log.last_index:
         return index
     for entry in request.entries:
-        if server.log.term_at(index) != entry.term:
+        if index > server.log.last_included_index and server.log.term_at(index) != entry.term:
             break
         index += 1
     return index

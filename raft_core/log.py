@@ -91,6 +91,13 @@ class Log:
         """This log without what stands behind `last_index`; the whole log if it ends earlier."""
         return self._view(self._buffer, max(min(last_index - self.last_included_index, self._length), 0))
 
+    def compact(self, last_included_index: LogIndex) -> Log:
+        """This log without what stands up to `last_included_index`, which is here (paper 7).  O(entries kept)."""
+        term = self.term_at(last_included_index)
+        assert term is not None
+        kept = self._buffer[last_included_index - self.last_included_index : self._length]
+        return Log(kept, last_included_index=last_included_index, last_included_term=term)
+
     def first_index_of_run(self, index: LogIndex) -> LogIndex:
         """First index whose entry has the same term as the entry at `index` (terms never decrease along a log)."""
         position = index - self.last_included_index - 1

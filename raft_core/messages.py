@@ -7,11 +7,15 @@ also its own wire format: tagged, array-like, strictly validated when decoded.  
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from raft_core.configuration import Snapshot
 from raft_core.types import Entry, LogIndex, Round, ServerId, Term
+
+Offset: TypeAlias = Annotated[int, Meta(ge=0)]
+"""Place in the content of a snapshot, in bytes."""
 
 
 class RequestVote(Struct, frozen=True, array_like=True, tag="RequestVote", forbid_unknown_fields=True):
@@ -21,6 +25,8 @@ class RequestVote(Struct, frozen=True, array_like=True, tag="RequestVote", forbi
     candidate_id: ServerId
     last_log_index: LogIndex
     last_log_term: Term
+    leadership_transfer: bool = False
+    """The leader asked for this election: nobody need protect it (thesis 4.2.3)."""
 
 
 class RequestVoteResult(Struct, frozen=True, array_like=True, tag="RequestVoteResult", forbid_unknown_fields=True):
@@ -88,7 +94,50 @@ class AppendEntriesResult(Struct, frozen=True, array_like=True, tag="AppendEntri
     round: Round = 0
 
 
+class InstallSnapshot(Struct, frozen=True, array_like=True, tag="InstallSnapshot", forbid_unknown_fields=True):
+    """Invoked by the leader to send a part of a snapshot to a follower that is behind its log (Figure 13; paper 7).
+
+    `offset` and `data` are bytes of the content.  `snapshot` says in each part what the whole is, so that any part can
+    be the first that arrives.
+    """
+
+    term: Term
+    leader_id: ServerId
+    snapshot: Snapshot
+    offset: Offset
+    data: bytes
+
+
+class InstallSnapshotResult(
+    Struct, frozen=True, array_like=True, tag="InstallSnapshotResult", forbid_unknown_fields=True
+):
+    """Answer to InstallSnapshot: how much of it is there, so that the leader continues just there.
+
+    `is_installed`: all entries up to `last_included_index` are covered by what the follower has on disk.
+    """
+
+    term: Term
+    last_included_index: LogIndex
+    next_offset: Offset
+    is_installed: bool
+
+
+class TimeoutNow(Struct, frozen=True, array_like=True, tag="TimeoutNow", forbid_unknown_fields=True):
+    """The leader asks its successor to start an election at once (thesis 3.10)."""
+
+    term: Term
+    leader_id: ServerId
+
+
 Message: TypeAlias = (
-    RequestVote | RequestVoteResult | RequestPreVote | RequestPreVoteResult | AppendEntries | AppendEntriesResult
+    RequestVote
+    | RequestVoteResult
+    | RequestPreVote
+    | RequestPreVoteResult
+    | AppendEntries
+    | AppendEntriesResult
+    | InstallSnapshot
+    | InstallSnapshotResult
+    | TimeoutNow
 )
 """Everything one server may say to another."""

@@ -6,9 +6,10 @@ written for speed; `slowly_*` are their obvious twins, kept so that tests can co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from enum import Enum
 
+from raft_core.configuration import Configuration
 from raft_core.types import ServerId
 
 
@@ -44,6 +45,31 @@ def quorum_value(values: Collection[int]) -> int:
     round that confirms leadership (thesis 6.4).
     """
     return sorted(values)[(len(values) - 1) // 2]
+
+
+def election_outcome(members: Configuration, granted: Set[ServerId], refused: Set[ServerId]) -> VoteOutcome:
+    """As `vote_outcome`; a joint configuration needs both majorities and is lost with either (paper 6)."""
+    outcome = vote_outcome(members.voters, granted, refused)
+    if not members.is_joint or outcome is VoteOutcome.LOST:
+        return outcome
+    before = vote_outcome(members.old_voters, granted, refused)
+    return outcome if before is VoteOutcome.WON else before
+
+
+def is_quorum(members: Configuration, servers: Set[ServerId]) -> bool:
+    """Are `servers` enough to decide: a majority, of both voters in a joint configuration (paper 6)?"""
+    return election_outcome(members, servers, frozenset()) is VoteOutcome.WON
+
+
+def quorum_reached(members: Configuration, reached: Mapping[ServerId, int]) -> int:
+    """The largest value that a majority has reached, of both voters in a joint configuration (paper 6).
+
+    Who is not named in `reached` has reached 0; who is no voter does not count.
+    """
+    value = quorum_value([reached.get(voter, 0) for voter in members.voters])
+    if not members.is_joint:
+        return value
+    return min(value, quorum_value([reached.get(voter, 0) for voter in members.old_voters]))
 
 
 def slowly_vote_outcome(

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from raft_core.effects import Effect, ReadReady, ReadRefused
 from raft_core.events import ReadRequested
-from raft_core.quorum import quorum_value
+from raft_core.quorum import quorum_reached
 from raft_core.replication import replicate_to_all
 from raft_core.state import Leader, PendingRead, Server, Transition
 
@@ -25,7 +25,7 @@ def on_read_requested(server: Server, event: ReadRequested) -> Transition:
     leader = server.role
     if not isinstance(leader, Leader):
         return Transition(server, (ReadRefused(event.read_ids, server.leader_id),))
-    if not _has_committed_in_its_term(server):
+    if not has_committed_in_its_term(server):
         leader = replace(leader, early_reads=leader.early_reads + event.read_ids)
         return Transition(replace(server, role=leader), ())
     return _ask_for_round(server, leader, event.read_ids)
@@ -34,11 +34,13 @@ def on_read_requested(server: Server, event: ReadRequested) -> Transition:
 def settle_reads(server: Server, leader: Leader) -> Transition:
     """After anything that may have confirmed a round or committed the term's first entry: answer what is due."""
     effects: tuple[Effect, ...] = ()
-    if leader.early_reads and _has_committed_in_its_term(server):
+    if leader.early_reads and has_committed_in_its_term(server):
         early = leader.early_reads
         server, effects = _ask_for_round(server, replace(leader, early_reads=()), early)
         leader = server.role  # type: ignore[assignment]
-    confirmed = quorum_value([leader.round, *[progress.acknowledged_round for progress in leader.followers]])
+    reached = {progress.server_id: progress.acknowledged_round for progress in leader.followers}
+    reached[server.server_id] = leader.round
+    confirmed = quorum_reached(server.configuration, reached)
     ready = [read for read in leader.pending_reads if read.round <= confirmed]
     if not ready:
         return Transition(server, effects)
@@ -47,7 +49,8 @@ def settle_reads(server: Server, leader: Leader) -> Transition:
     return Transition(replace(server, role=leader), (*effects, *answers))
 
 
-def _has_committed_in_its_term(server: Server) -> bool:
+def has_committed_in_its_term(server: Server) -> bool:
+    """Does this leader know what is committed (thesis 6.4, step 1)?"""
     return server.log.term_at(server.commit_index) == server.current_term
 
 

@@ -30,8 +30,10 @@ from raft_core.effects import (
 )
 from raft_core.events import LogPersisted, Proposed
 from raft_core.messages import AppendEntries, AppendEntriesResult
-from raft_core.quorum import quorum_value
+from raft_core.quorum import quorum_reached
+from raft_core.snapshot_sending import replicate_snapshot, still_sending
 from raft_core.state import Leader, Progress, Server, Transition
+from raft_core.transfer import hand_over_when_caught_up
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId, Settings
 
 
@@ -51,6 +53,9 @@ def on_proposed(server: Server, event: Proposed) -> Transition:
     role = server.role
     if not isinstance(role, Leader):
         refused = ProposalRefused(event.proposal_id, RefusalReason.NOT_LEADER, server.leader_id)
+        return Transition(server, (refused,))
+    if role.transfer is not None:
+        refused = ProposalRefused(event.proposal_id, RefusalReason.TRANSFERRING, server.server_id)
         return Transition(server, (refused,))
     size = sum(map(len, event.commands))
     if not _has_room(server, role, len(event.commands), size):
@@ -106,6 +111,8 @@ def _replicate(
 ) -> Progress:
     """Send this follower what it may have now, and note what is in flight.  Followers at the same place get the very
     same message, from `shared`."""
+    if progress.sending is not None or progress.next_index <= server.log.last_included_index:
+        return replicate_snapshot(server, leader, progress, sends, heartbeat=heartbeat)
     window = 1 if progress.is_probing else server.settings.max_in_flight
     has_entries = len(progress.in_flight) < window and progress.next_index <= server.log.last_index
     if not has_entries and not heartbeat:
@@ -164,6 +171,7 @@ def on_heartbeat_timeout(server: Server) -> Transition:
     if not isinstance(server.role, Leader):
         return Transition(server, (Ignored("only leaders send heartbeats"),))
     after, sends = replicate_to_all(server, heartbeat=True)
+    after, sends = hand_over_when_caught_up(after, sends)
     return Transition(after, (ResetHeartbeatTimer(server.settings.heartbeat_interval), *sends))
 
 
@@ -180,11 +188,15 @@ def on_append_entries_result(server: Server, sender: ServerId, result: AppendEnt
         is_active=True,
         acknowledged_round=max(progress.acknowledged_round, min(result.round, role.round)),
     )
-    moved = _advance(heard, result) if result.success else _back_up(server, heard, result)
-    server = _with_progress(server, role, moved)
+    if heard.sending is not None:
+        moved = still_sending(server, heard, result)
+    else:
+        moved = _advance(heard, result) if result.success else _back_up(server, heard, result)
+    server = with_progress(server, role, moved)
     if result.success:
         server = _commit(server)
-    return _continue_with(server, moved)
+    after, sends = continue_with(server, moved)
+    return hand_over_when_caught_up(after, sends) if role.transfer is not None else Transition(after, sends)
 
 
 def _advance(progress: Progress, result: AppendEntriesResult) -> Progress:
@@ -214,12 +226,13 @@ def _back_up(server: Server, progress: Progress, result: AppendEntriesResult) ->
     return replace(progress, next_index=next_index, is_probing=True, in_flight=())
 
 
-def _with_progress(server: Server, leader: Leader, progress: Progress) -> Server:
+def with_progress(server: Server, leader: Leader, progress: Progress) -> Server:
+    """The leader knows this of one of its followers now."""
     followers = tuple([progress if p.server_id == progress.server_id else p for p in leader.followers])
     return replace(server, role=replace(leader, followers=followers))
 
 
-def _continue_with(server: Server, progress: Progress) -> Transition:
+def continue_with(server: Server, progress: Progress) -> Transition:
     """Send the follower that just answered whatever its window now admits."""
     leader = server.role
     assert isinstance(leader, Leader)
@@ -229,7 +242,7 @@ def _continue_with(server: Server, progress: Progress) -> Transition:
         if after is progress:
             break
         progress = after
-    return Transition(_with_progress(server, leader, progress) if sends else server, tuple(sends))
+    return Transition(with_progress(server, leader, progress) if sends else server, tuple(sends))
 
 
 def on_peer_restarted(server: Server, server_id: ServerId) -> Transition:
@@ -241,8 +254,8 @@ def on_peer_restarted(server: Server, server_id: ServerId) -> Transition:
     if progress is None:
         return Transition(server, (Ignored("not a peer"),))
     next_index = progress.next_index if progress.is_probing else progress.match_index + 1
-    probing = replace(progress, next_index=next_index, is_probing=True, in_flight=())
-    return _continue_with(_with_progress(server, leader, probing), probing)
+    probing = replace(progress, next_index=next_index, is_probing=True, in_flight=(), sending=None)
+    return continue_with(with_progress(server, leader, probing), probing)
 
 
 def on_log_persisted(server: Server, event: LogPersisted) -> Transition:
@@ -261,7 +274,9 @@ def _commit(server: Server) -> Server:
     Figure 8)."""
     leader = server.role
     assert isinstance(leader, Leader)
-    index = quorum_value([server.persisted_index, *[progress.match_index for progress in leader.followers]])
+    reached = {progress.server_id: progress.match_index for progress in leader.followers}
+    reached[server.server_id] = server.persisted_index
+    index = quorum_reached(server.configuration, reached)
     if index <= server.commit_index or server.log.term_at(index) != server.current_term:
         return server
     committed = server.log.entries(server.commit_index + 1, index)

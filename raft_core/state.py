@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from raft_core.configuration import Configuration, Configured, Snapshot, configuration, configured
 from raft_core.effects import Effect
 from raft_core.log import Log
 from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
@@ -44,6 +45,24 @@ class Candidate(Struct, frozen=True, tag="candidate"):
     refused: frozenset[ServerId] = frozenset()
 
 
+class SnapshotSending(Struct, frozen=True):
+    """A follower needs entries that the log no longer has, and is sent a snapshot, one part at a time (paper 7)."""
+
+    snapshot: Snapshot
+    offset: int = 0
+    """Where the part begins that was sent last and is not answered."""
+    is_overdue: bool = False
+    """No answer since the heartbeat before: at the next one the part is sent again."""
+
+
+class Incoming(Struct, frozen=True):
+    """A snapshot that is being received."""
+
+    snapshot: Snapshot
+    offset: int
+    """Bytes that were given to the disk; all of them, and the disk has yet to say that it is sound."""
+
+
 class Progress(Struct, frozen=True):
     """What a leader knows of one follower (Figure 2: next_index, match_index; thesis 10.2.1 for the rest)."""
 
@@ -60,6 +79,8 @@ class Progress(Struct, frozen=True):
     """Highest `AppendEntries.round` the follower has answered in this term."""
     is_active: bool = True
     """Heard from since the leader last checked its quorum (thesis 6.2)."""
+    sending: SnapshotSending | None = None
+    """Entries are of no use to this follower before it has this snapshot."""
 
 
 class PendingRead(Struct, frozen=True):
@@ -68,6 +89,13 @@ class PendingRead(Struct, frozen=True):
     round: int
     read_index: LogIndex
     read_ids: tuple[int, ...]
+
+
+class Transfer(Struct, frozen=True):
+    """Leadership is to go to `target` (thesis 3.10)."""
+
+    transfer_id: int
+    target: ServerId
 
 
 class Leader(Struct, frozen=True, tag="leader"):
@@ -81,6 +109,8 @@ class Leader(Struct, frozen=True, tag="leader"):
     """Reads that came before an entry of this term was committed (thesis 6.4, step 1)."""
     uncommitted_bytes: int = 0
     """Bytes of commands behind the commit index, for back-pressure."""
+    transfer: Transfer | None = None
+    """Leadership is being handed over; nothing new is accepted meanwhile (thesis 3.10)."""
 
 
 Role: TypeAlias = Follower | PreCandidate | Candidate | Leader
@@ -90,8 +120,6 @@ class Server(Struct, frozen=True):
     """One server.  `step` turns it and an event into the next one; it is never changed in place."""
 
     server_id: ServerId
-    voters: tuple[ServerId, ...]
-    """All voting servers of the cluster, this one among them."""
     settings: Settings
     current_term: Term
     voted_for: ServerId | None
@@ -100,9 +128,15 @@ class Server(Struct, frozen=True):
     last_applied: LogIndex
     persisted_index: LogIndex
     """Highest index known to be on this server's own disk."""
+    configurations: tuple[Configured, ...]
+    """The one in force is the last; the first is committed, and those behind it may still be rolled back (paper 6)."""
     election_timeout: int
     """Length of this server's current election timeout, milliseconds in [T, 2T)."""
     role: Role
+    snapshot: Snapshot | None = None
+    """The latest one on this server's disk."""
+    incoming: Incoming | None = None
+    """The one that is being received."""
 
     @property
     def leader_id(self) -> ServerId | None:
@@ -121,9 +155,20 @@ class Server(Struct, frozen=True):
         return str(self.role.__struct_config__.tag)
 
     @property
+    def configuration(self) -> Configuration:
+        """The members as this server knows them: the latest in its log, committed or not (paper 6)."""
+        return self.configurations[-1].configuration
+
+    @property
+    def voters(self) -> tuple[ServerId, ...]:
+        """Whose votes count, in both configurations of a joint one; sorted."""
+        members = self.configuration
+        return tuple(sorted({*members.voters, *members.old_voters})) if members.is_joint else members.voters
+
+    @property
     def peers(self) -> tuple[ServerId, ...]:
-        """All voters but this server."""
-        return tuple(voter for voter in self.voters if voter != self.server_id)
+        """All members but this server: voters and learners."""
+        return tuple([server_id for server_id in self.configuration.servers if server_id != self.server_id])
 
 
 class Transition(NamedTuple):
@@ -147,24 +192,40 @@ def restore(
     current_term: Term = 0,
     voted_for: ServerId | None = None,
     entries: Iterable[Entry] = (),
+    learners: Iterable[ServerId] = (),
+    snapshot: Snapshot | None = None,
+    last_included: tuple[LogIndex, Term] = (0, 0),
+    incoming: Incoming | None = None,
 ) -> Server:
     """A server as it starts or restarts: from persistent state, as a follower (paper 5.2, Figure 2 "State").
 
-    `commit_index` and `last_applied` begin at 0; they are found out again from the leader.
+    `voters` and `learners` are the members the cluster began with; what `snapshot` and the log say later counts.
+    `entries` begin behind `last_included` (index and term), which `snapshot` covers.  The state machine must have taken
+    its state from `snapshot`: `commit_index` and `last_applied` begin there, or at 0; what is committed beyond is found
+    out again from the leader.
+
+    Raises ValueError if `entries` name members in bytes that cannot be read.
     """
-    log = Log(entries)
+    log = Log(entries, last_included_index=last_included[0], last_included_term=last_included[1])
+    base = Configured(0, configuration(voters, learners)) if snapshot is None else snapshot.configured
+    covered = 0 if snapshot is None else snapshot.last_included_index
+    found = configured(log, log.last_included_index + 1)
+    if found is None:
+        raise ValueError("the log holds a configuration that cannot be read")
     return Server(
         server_id=server_id,
-        voters=tuple(sorted(voters)),
         settings=settings,
         current_term=current_term,
         voted_for=voted_for,
         log=log,
-        commit_index=0,
-        last_applied=0,
+        commit_index=covered,
+        last_applied=covered,
         persisted_index=log.last_index,
+        configurations=(base, *(known for known in found if known.index > base.index)),
         election_timeout=election_timeout(settings, randomness),
         role=Follower(),
+        snapshot=snapshot,
+        incoming=incoming,
     )
 
 

@@ -26,9 +26,12 @@ from raft_core.election import (
     on_request_pre_vote_result,
     on_request_vote,
     on_request_vote_result,
+    on_timeout_now,
+    protects_its_leader,
 )
 from raft_core.events import (
     Applied,
+    ConfigurationProposed,
     ElectionTimeout,
     Event,
     HeartbeatTimeout,
@@ -38,16 +41,25 @@ from raft_core.events import (
     Proposed,
     ReadRequested,
     Received,
+    SnapshotReceived,
+    SnapshotSpoiled,
+    SnapshotTaken,
+    SnapshotUnreadable,
+    TransferRequested,
 )
 from raft_core.followers import on_append_entries
+from raft_core.membership import announce_configuration, on_configuration_proposed, settle_configuration
 from raft_core.messages import (
     AppendEntries,
     AppendEntriesResult,
+    InstallSnapshot,
+    InstallSnapshotResult,
     Message,
     RequestPreVote,
     RequestPreVoteResult,
     RequestVote,
     RequestVoteResult,
+    TimeoutNow,
 )
 from raft_core.reads import on_read_requested, settle_reads
 from raft_core.replication import (
@@ -57,7 +69,16 @@ from raft_core.replication import (
     on_peer_restarted,
     on_proposed,
 )
+from raft_core.snapshotting import (
+    on_install_snapshot,
+    on_install_snapshot_result,
+    on_snapshot_received,
+    on_snapshot_spoiled,
+    on_snapshot_taken,
+    on_snapshot_unreadable,
+)
 from raft_core.state import Leader, Server, Transition
+from raft_core.transfer import on_transfer_requested
 from raft_core.types import ServerId
 
 
@@ -80,12 +101,24 @@ def _on_event(server: Server, event: Event) -> Transition:
             return Transition(replace(server, last_applied=last_applied), ())
         case ReadRequested():
             return on_read_requested(server, event)
+        case ConfigurationProposed():
+            return on_configuration_proposed(server, event)
+        case TransferRequested():
+            return on_transfer_requested(server, event)
         case HeartbeatTimeout():
             return on_heartbeat_timeout(server)
         case ElectionTimeout():
             return on_election_timeout(server, event)
         case LeaderContactExpired():
             return on_leader_contact_expired(server)
+        case SnapshotTaken():
+            return on_snapshot_taken(server, event.snapshot)
+        case SnapshotReceived():
+            return on_snapshot_received(server, event.snapshot)
+        case SnapshotSpoiled():
+            return on_snapshot_spoiled(server, event.snapshot)
+        case SnapshotUnreadable():
+            return on_snapshot_unreadable(server, event.snapshot)
         case PeerRestarted():
             return on_peer_restarted(server, event.server_id)
         case _:
@@ -97,6 +130,8 @@ def _on_received(server: Server, sender: ServerId, message: Message) -> Transiti
     if sender == server.server_id:
         return Transition(server, (Ignored("a message from ourselves"),))
     if message.term > server.current_term and not isinstance(message, RequestPreVote):
+        if isinstance(message, RequestVote) and protects_its_leader(server, message):
+            return Transition(server, (Ignored("an election, but the leader was heard just now"),))
         adopted, effects = adopt_term(server, message.term)
         after, more = _dispatch(adopted, sender, message)
         return Transition(after, effects + more)
@@ -109,16 +144,22 @@ def _dispatch(server: Server, sender: ServerId, message: Message) -> Transition:
             return on_append_entries(server, sender, message)
         case RequestVote():
             return on_request_vote(server, sender, message)
+        case InstallSnapshot():
+            return on_install_snapshot(server, sender, message)
         case RequestPreVote():
             return on_request_pre_vote(server, sender, message)
-        case AppendEntriesResult() | RequestVoteResult() | RequestPreVoteResult():
+        case TimeoutNow():
+            return on_timeout_now(server, message)
+        case AppendEntriesResult() | RequestVoteResult() | RequestPreVoteResult() | InstallSnapshotResult():
             return _on_result(server, sender, message)
         case _:
             assert_never(message)
 
 
 def _on_result(
-    server: Server, sender: ServerId, result: AppendEntriesResult | RequestVoteResult | RequestPreVoteResult
+    server: Server,
+    sender: ServerId,
+    result: AppendEntriesResult | RequestVoteResult | RequestPreVoteResult | InstallSnapshotResult,
 ) -> Transition:
     """An answer of an older term answers a question nobody asks any more (paper 5.1)."""
     if result.term < server.current_term and not isinstance(result, RequestPreVoteResult):
@@ -130,6 +171,8 @@ def _on_result(
             return on_request_vote_result(server, sender, result)
         case RequestPreVoteResult():
             return on_request_pre_vote_result(server, sender, result)
+        case InstallSnapshotResult():
+            return on_install_snapshot_result(server, sender, result)
         case _:
             assert_never(result)
 
@@ -139,7 +182,13 @@ def _for_all_servers(before: Server, after: Server, effects: tuple[Effect, ...])
     more: list[Effect] = []
     if after.commit_index > before.commit_index:
         first_index = before.commit_index + 1
-        more.append(ApplyCommitted(first_index, after.log.entries(first_index, after.commit_index)))
+        entries = after.log.entries(first_index, after.commit_index)
+        if entries:
+            more.append(ApplyCommitted(first_index, entries))
+        after, settled = settle_configuration(before, after)
+        more.extend(settled)
+    if after.configurations is not before.configurations:
+        more.extend(announce_configuration(before, after))
     leader = after.role
     if isinstance(leader, Leader) and (leader.pending_reads or leader.early_reads):
         after, settled = settle_reads(after, leader)

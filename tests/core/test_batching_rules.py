@@ -170,7 +170,7 @@ def test_neighbouring_applications_become_one() -> None:
 def test_a_granted_vote_keeps_its_place_behind_the_writes_before_it() -> None:
     """Votes are never merged and never move."""
     server = follower("n1", ["n2", "n3"], current_term=1)
-    events = [received("n2", _append(0, 1)), received("n3", RequestVote(2, "n3", 5, 1))]
+    events = [received("n2", _append(0, 1)), received("n3", RequestVote(2, "n3", 5, 1, leadership_transfer=True))]
     effects = step_all(server, events).effects
     granted = effects.index(Send("n3", RequestVoteResult(2, vote_granted=True)))
     assert effects.index(PersistTermAndVote(2, "n3")) < granted

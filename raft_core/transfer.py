@@ -1,0 +1,68 @@
+"""Handing leadership over (thesis 3.10).
+
+1. The leader stops accepting proposals and brings the successor's log up to its own.
+2. It sends TimeoutNow; the successor campaigns at once, with a flag that tells the voters not to protect the old leader
+   (thesis 4.2.3).
+3. The higher term of that election ends the old leadership.  If it does not come within an election timeout, the leader
+   gives up and accepts proposals again.
+
+TimeoutNow may be lost: it is sent again with each heartbeat.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from raft_core.effects import Effect, ResetElectionTimer, Send, TransferRefusal, TransferRefused
+from raft_core.events import TransferRequested
+from raft_core.messages import TimeoutNow
+from raft_core.state import Leader, Progress, Server, Transfer, Transition
+
+
+def on_transfer_requested(server: Server, event: TransferRequested) -> Transition:
+    """Begin to hand over, if this server leads and there is somebody."""
+    leader = server.role
+    if not isinstance(leader, Leader):
+        return _refused(server, event.transfer_id, TransferRefusal.NOT_LEADER)
+    if leader.transfer is not None:
+        return _refused(server, event.transfer_id, TransferRefusal.UNDER_WAY)
+    successor = _successor(server, leader, event)
+    if successor is None:
+        return _refused(server, event.transfer_id, TransferRefusal.NO_SUCH_VOTER)
+    transfer = Transfer(event.transfer_id, successor.server_id)
+    server = replace(server, role=replace(leader, transfer=transfer))
+    return hand_over_when_caught_up(server, (ResetElectionTimer(server.election_timeout),))
+
+
+def _refused(server: Server, transfer_id: int, reason: TransferRefusal) -> Transition:
+    return Transition(server, (TransferRefused(transfer_id, reason, server.leader_id),))
+
+
+def _successor(server: Server, leader: Leader, event: TransferRequested) -> Progress | None:
+    """Who was named, or else the voter with most of the log that was heard of lately; of equals the first by name."""
+    voters = [progress for progress in leader.followers if progress.server_id in server.configuration.voters]
+    if event.target is not None:
+        return next((progress for progress in voters if progress.server_id == event.target), None)
+    return max(voters, key=lambda progress: (progress.is_active, progress.match_index), default=None)
+
+
+def hand_over_when_caught_up(server: Server, effects: tuple[Effect, ...]) -> Transition:
+    """Behind `effects`, ask the successor to campaign as soon as it has everything."""
+    leader = server.role
+    assert isinstance(leader, Leader)
+    transfer = leader.transfer
+    if transfer is None:
+        return Transition(server, effects)
+    progress = next((p for p in leader.followers if p.server_id == transfer.target), None)
+    if progress is None or progress.match_index < server.log.last_index:
+        return Transition(server, effects)
+    return Transition(server, (*effects, Send(transfer.target, TimeoutNow(server.current_term, server.server_id))))
+
+
+def give_up_transfer(server: Server, leader: Leader) -> Transition:
+    """An election timeout passed: `leader` goes on, without a successor."""
+    transfer = leader.transfer
+    if transfer is None:
+        return Transition(replace(server, role=leader), ())
+    server = replace(server, role=replace(leader, transfer=None))
+    return _refused(server, transfer.transfer_id, TransferRefusal.TIMED_OUT)
