@@ -148,7 +148,7 @@ def on_timeout_now(server: Server, request: TimeoutNow) -> Transition:
     """Our leader wants us to take over: campaign at once, without asking first (thesis 3.10)."""
     if request.term < server.current_term:
         return Transition(server, (Ignored("a leader of an older term wants a successor"),))
-    if not isinstance(server.role, Follower) or not server.configuration.has_voter(server.server_id):
+    if not isinstance(server.role, Follower | PreCandidate) or not server.configuration.has_voter(server.server_id):
         return Transition(server, (Ignored("cannot take over"),))
     return become_candidate(server, leadership_transfer=True)
 

@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from msgspec.structs import replace
 
 from raft_core.configuration import Configuration, Configured, configuration, configuration_entry
@@ -141,8 +139,11 @@ def _resign(server: Server) -> Transition:
     return Transition(after, sends + effects)
 
 
-def announce_configuration(before: Server, after: Server) -> Iterator[Effect]:
+def announce_configuration(before: Server, after: Server) -> tuple[Effect, ...]:
     """Tell the runtime whom to talk to, if that changed."""
+    if after.configurations is before.configurations:
+        return ()
     in_force = after.configurations[-1]
-    if in_force != before.configurations[-1]:
-        yield ConfigurationChanged(in_force.index, in_force.configuration)
+    if in_force == before.configurations[-1]:
+        return ()
+    return (ConfigurationChanged(in_force.index, in_force.configuration),)

@@ -196,7 +196,9 @@ def on_append_entries_result(server: Server, sender: ServerId, result: AppendEnt
     if result.success:
         server = _commit(server)
     after, sends = continue_with(server, moved)
-    return hand_over_when_caught_up(after, sends) if role.transfer is not None else Transition(after, sends)
+    if role.transfer is None or role.transfer.target != sender:
+        return Transition(after, sends)
+    return hand_over_when_caught_up(after, sends)
 
 
 def _advance(progress: Progress, result: AppendEntriesResult) -> Progress:

@@ -179,16 +179,15 @@ def _on_result(
 
 def _for_all_servers(before: Server, after: Server, effects: tuple[Effect, ...]) -> Transition:
     """ "All Servers" 1, and what else follows from a change whoever made it."""
-    more: list[Effect] = []
+    more: list[Effect] = [*announce_configuration(before, after)]
     if after.commit_index > before.commit_index:
         first_index = before.commit_index + 1
         entries = after.log.entries(first_index, after.commit_index)
         if entries:
             more.append(ApplyCommitted(first_index, entries))
-        after, settled = settle_configuration(before, after)
-        more.extend(settled)
-    if after.configurations is not before.configurations:
-        more.extend(announce_configuration(before, after))
+        committed = after
+        after, settled = settle_configuration(before, committed)
+        more.extend((*settled, *announce_configuration(committed, after)))
     leader = after.role
     if isinstance(leader, Leader) and (leader.pending_reads or leader.early_reads):
         after, settled = settle_reads(after, leader)

@@ -41,13 +41,14 @@ from typing import TypeAlias, assert_never
 from msgspec import Struct, ValidationError, msgpack
 
 from raft_core.batching import step_all
+from raft_core.configuration import Configured, Snapshot
 from raft_core.effects import Effect
 from raft_core.events import Event
 from raft_core.log import Log
-from raft_core.state import Server, restore
+from raft_core.state import Incoming, Server, restore
 from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
 
-FORMAT = 1
+FORMAT = 2
 """Version of the records; written into each `Started`."""
 
 _SHOWN = 600
@@ -70,14 +71,19 @@ class Started(Struct, frozen=True, kw_only=True, tag="Started"):
 
     format: int = FORMAT
     server_id: ServerId
-    voters: tuple[ServerId, ...]
+    configured: Configured
+    """The members it began with: those of the snapshot, or of the cluster's beginning."""
+    snapshot: Snapshot | None = None
+    incoming: Incoming | None = None
+    last_included_index: LogIndex = 0
+    last_included_term: Term = 0
     settings: Settings
     election_timeout: int
     """Length of its first election timeout, milliseconds."""
     current_term: Term
     voted_for: ServerId | None
     entries: tuple[Entry, ...]
-    """Its whole log; the first one has index 1."""
+    """Its whole log; the first one has index `last_included_index` + 1."""
     digest: str
 
 
@@ -162,7 +168,11 @@ def started(server: Server) -> Started:
     """The record of a server that `restore` has just made."""
     return Started(
         server_id=server.server_id,
-        voters=server.voters,
+        configured=server.configurations[0],
+        snapshot=server.snapshot,
+        incoming=server.incoming,
+        last_included_index=server.log.last_included_index,
+        last_included_term=server.log.last_included_term,
         settings=server.settings,
         election_timeout=server.election_timeout,
         current_term=server.current_term,
@@ -249,12 +259,16 @@ def _restart(report: ReplayReport | None, record: Started) -> ReplayReport:
 def _restored(record: Started) -> Server:
     return restore(
         record.server_id,
-        record.voters,
+        record.configured.configuration.voters,
         record.settings,
         randomness=record.election_timeout - record.settings.election_timeout,
         current_term=record.current_term,
         voted_for=record.voted_for,
         entries=record.entries,
+        learners=record.configured.configuration.learners,
+        snapshot=record.snapshot,
+        last_included=(record.last_included_index, record.last_included_term),
+        incoming=record.incoming,
     )
 
 

@@ -23,11 +23,24 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from raft_core.batching import step_all
-from raft_core.effects import AppendToLog, ApplyCommitted, Effect, PersistEffect, PersistTermAndVote, Send
-from raft_core.events import Applied, Event, LogPersisted, Received
-from raft_core.messages import AppendEntries, Message
+from raft_core.configuration import Configured, configuration
+from raft_core.effects import (
+    AppendToLog,
+    ApplyCommitted,
+    CompactLog,
+    Effect,
+    PersistEffect,
+    PersistTermAndVote,
+    ReceiveSnapshotChunk,
+    RestoreSnapshot,
+    Send,
+    SendSnapshotChunk,
+)
+from raft_core.events import Applied, Event, Received, SnapshotTaken, SnapshotUnreadable
+from raft_core.messages import AppendEntries, InstallSnapshot, Message, TimeoutNow
 from raft_core.state import Server, restore
-from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
+from raft_core.types import LogIndex, ServerId, Settings
+from raft_core.verify.script_disk import Disk, ScriptMachine
 from raft_core.verify.script_safety import Durable, Witness
 from raft_core.verify.script_words import change_words, effect_words, message_words
 
@@ -36,26 +49,11 @@ Link: TypeAlias = tuple[ServerId, ServerId]
 
 
 @dataclass
-class Disk:
-    """What survives a crash (Figure 2, "Persistent state on all servers")."""
-
-    term: Term = 0
-    vote: ServerId | None = None
-    entries: list[Entry] = field(default_factory=list)
-
-    def write(self, effect: PersistEffect) -> None:
-        """Make the effect durable."""
-        if isinstance(effect, PersistTermAndVote):
-            self.term, self.vote = effect.current_term, effect.voted_for
-        else:
-            self.entries[effect.prev_log_index :] = effect.entries
-
-
-@dataclass
 class Host:
     """A machine with its disk; `server` is None while it is down."""
 
     server: Server | None
+    machine: ScriptMachine
     disk: Disk = field(default_factory=Disk)
     is_disk_slow: bool = False
     is_apply_slow: bool = False
@@ -83,8 +81,11 @@ class Packet:
 class Cluster:
     """All servers of a script; every method that does something says what it did in `lines`."""
 
-    def __init__(self, names: Iterable[ServerId], settings: Settings, *, timers: bool = False) -> None:
+    def __init__(
+        self, names: Iterable[ServerId], voters: Iterable[ServerId], settings: Settings, *, timers: bool = False
+    ) -> None:
         self.names = tuple(names)
+        self.voters = tuple(voters)
         self.settings = settings
         self.lines: list[str] = []
         self.hosts: dict[ServerId, Host] = {}
@@ -95,7 +96,7 @@ class Cluster:
         self._timers = timers
         self._witness = Witness()
         for name in self.names:
-            self.hosts[name] = Host(None)
+            self.hosts[name] = Host(None, self._new_machine())
             self.start(name)
 
     @property
@@ -103,17 +104,25 @@ class Cluster:
         """The servers that are up."""
         return {name: host.server for name, host in self.hosts.items() if host.server is not None}
 
+    def _new_machine(self) -> ScriptMachine:
+        return ScriptMachine(Configured(0, configuration(self.voters)))
+
     def start(self, name: ServerId) -> None:
         """Start the server from what its disk holds."""
         host, disk = self.hosts[name], self.hosts[name].disk
+        host.machine = self._new_machine()
+        if disk.snapshot is not None:
+            host.machine.restore(disk.snapshot, disk.contents[disk.snapshot.checksum])
         host.server = restore(
             name,
-            self.names,
+            self.voters,
             self.settings,
             randomness=0,
             current_term=disk.term,
             voted_for=disk.vote,
             entries=disk.entries,
+            snapshot=disk.snapshot,
+            last_included=disk.last_included,
         )
         host.unapplied = 0
 
@@ -147,15 +156,21 @@ class Cluster:
         words = effect_words(effect, timers=self._timers)
         note = ""
         match effect:
-            case PersistTermAndVote() | AppendToLog():
+            case PersistTermAndVote() | AppendToLog() | CompactLog() | ReceiveSnapshotChunk():
                 host.waiting.append(effect)
                 note = " (under way)" if host.is_disk_slow else ""
-            case Send() if host.waiting and not isinstance(effect.message, AppendEntries):
+            case Send() if host.waiting and not isinstance(effect.message, AppendEntries | TimeoutNow):
                 host.waiting.append(effect)
                 note = " (waits for the disk)"
             case Send():
                 note = self._send(host, effect)
+            case SendSnapshotChunk():
+                note = self._send_chunk(host, effect)
+            case RestoreSnapshot():
+                host.machine.restore(effect.snapshot, host.disk.contents[effect.snapshot.checksum])
+                host.unapplied = effect.snapshot.last_included_index
             case ApplyCommitted():
+                host.machine.apply(effect.entries)
                 host.unapplied = effect.first_index + len(effect.entries) - 1
                 note = " (under way)" if host.is_apply_slow else ""
         self._say(f"{words}{note}" if words else "")
@@ -183,12 +198,32 @@ class Cluster:
         """Put a message on its link; what becomes of it, if it is lost."""
         assert host.server is not None
         link = (host.server.server_id, send.to)
-        durable = Durable(host.disk.term, host.disk.vote, len(host.disk.entries))
+        durable = Durable(host.disk.term, host.disk.vote, host.disk.last_index)
         self._witness.see_sent(*link, send.message, durable)
         if link in self.cut:
             return " (lost: cut)"
         self.packets.append(Packet(link, send.message))
         return ""
+
+    def _send_chunk(self, host: Host, effect: SendSnapshotChunk) -> str:
+        """Read a part of a snapshot from the disk and put it on its link."""
+        assert host.server is not None
+        content = host.disk.contents.get(effect.snapshot.checksum)
+        if content is None:
+            host.due.append((SnapshotUnreadable(effect.snapshot),))
+            return " (it is gone)"
+        data = content[effect.offset : effect.offset + effect.length]
+        message = InstallSnapshot(effect.term, host.server.server_id, effect.snapshot, effect.offset, data)
+        return self._send(host, Send(effect.to, message))
+
+    def take_snapshot(self, name: ServerId) -> None:
+        """The state machine's state goes to the disk, whose earlier snapshots are removed."""
+        host = self.hosts[name]
+        snapshot, content = host.machine.snapshot()
+        host.disk.contents.clear()
+        host.disk.keep(snapshot, content)
+        where = f"{snapshot.last_included_index}@{snapshot.last_included_term}"
+        self.happens(name, SnapshotTaken(snapshot), f"{name}: has taken a snapshot at {where}, {len(content)} bytes")
 
     def persist(self, name: ServerId) -> None:
         """A slow disk does its next write."""
@@ -204,9 +239,9 @@ class Cluster:
     def _write_next(self, host: Host) -> PersistEffect:
         effect = host.waiting.popleft()
         assert not isinstance(effect, Send)
-        host.disk.write(effect)
-        if isinstance(effect, AppendToLog):
-            host.due.append((LogPersisted(effect.prev_log_index + len(effect.entries), effect.current_term),))
+        answer = host.disk.write(effect)
+        if answer is not None:
+            host.due.append((answer,))
         return effect
 
     def on(self, links: Iterable[Link], *, is_held: bool = False) -> list[Packet]:

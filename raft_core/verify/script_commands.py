@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from raft_core.configuration import configuration
 from raft_core.events import (
     Applied,
+    ConfigurationProposed,
     ElectionTimeout,
     HeartbeatTimeout,
     LeaderContactExpired,
     PeerRestarted,
     Proposed,
     ReadRequested,
+    TransferRequested,
 )
 from raft_core.state import Leader
 from raft_core.verify.script_arguments import (
@@ -35,7 +38,7 @@ from raft_core.verify.script_arguments import (
 )
 from raft_core.verify.script_cluster import Cluster, Packet
 from raft_core.verify.script_shows import SHOWS, disk_words
-from raft_core.verify.script_words import name_words, state_words
+from raft_core.verify.script_words import members_words, name_words, state_words
 
 SETTLED_AFTER = 1_000
 """Messages after which a cluster that is still talking is taken for one that never stops."""
@@ -48,7 +51,10 @@ def make_cluster(line: Line) -> Cluster:
     if len(set(line.words)) != len(line.words):
         raise CommandError("two servers of one name")
     timers = yes_or_no("timers", line.take("timers", "no"))
-    cluster = Cluster(line.words, settings(line.options), timers=timers)
+    voters = line.take("voters", ",".join(line.words)).split(",")
+    if unknown := set(voters) - set(line.words):
+        raise CommandError(f"no such server: {', '.join(sorted(unknown))}")
+    cluster = Cluster(line.words, voters, settings(line.options), timers=timers)
     cluster.lines.append(f"{' '.join(cluster.names)}: follower, term 0")
     return cluster
 
@@ -198,6 +204,33 @@ def _fast_disk(cluster: Cluster, line: Line) -> None:
     host.is_disk_slow = False
 
 
+def _snapshot(cluster: Cluster, line: Line) -> None:
+    cluster.take_snapshot(up(cluster, line.words[0]).server_id)
+
+
+def _spoil(cluster: Cluster, line: Line) -> None:
+    host_of(cluster, line.words[0]).disk.spoils = True
+
+
+def _members(cluster: Cluster, line: Line) -> None:
+    name = up(cluster, line.words[0]).server_id
+    voters = [name_of(cluster, voter) for voter in line.words[1:]]
+    learners = [name_of(cluster, learner) for learner in line.take("learners", "").split(",") if learner]
+    expected = number("expected", line.take("expected", "0")) if "expected" in line.options else None
+    cluster.proposals += 1
+    event = ConfigurationProposed(cluster.proposals, tuple(voters), tuple(learners), expected)
+    wished = members_words(configuration(voters, learners))
+    cluster.happens(name, event, f"{name}: wish c{cluster.proposals} for other members: {wished}")
+
+
+def _transfer(cluster: Cluster, line: Line) -> None:
+    name = up(cluster, line.words[0]).server_id
+    target = name_of(cluster, line.words[1]) if len(line.words) > 1 else None
+    cluster.proposals += 1
+    event = TransferRequested(cluster.proposals, target)
+    cluster.happens(name, event, f"{name}: transfer t{cluster.proposals} to {target or 'whom it likes'}")
+
+
 def _slow_apply(cluster: Cluster, line: Line) -> None:
     host_of(cluster, line.words[0]).is_apply_slow = True
 
@@ -276,6 +309,12 @@ COMMANDS: dict[str, Command] = {
     "fast-disk": _command("NAME", 1, 1, _fast_disk),
     "slow-apply": _command("NAME", 1, 1, _slow_apply),
     "apply": _command("NAME [INDEX]", 1, 2, _apply),
+    "snapshot": _command("NAME", 1, 1, _snapshot),
+    "spoil": _command("NAME", 1, 1, _spoil),
+    "members": _command(
+        "NAME VOTER... [learners=NAME,...] [expected=INDEX]", 1, None, _members, "learners", "expected"
+    ),
+    "transfer": _command("NAME [NAME]", 1, 2, _transfer),
     "crash": _command("NAME...", 1, None, _crash),
     "restart": _command("NAME...", 1, None, _restart),
     "show": _command("WHAT [NAME...]", 1, None, _show),

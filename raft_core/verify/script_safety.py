@@ -79,7 +79,8 @@ class Witness:
                 raise PropertyViolated(f"Election Safety: {both} both lead term {server.current_term}")
 
     def _see_commit(self, server: Server) -> None:
-        for index, entry in enumerate(server.log.entries(1, server.commit_index), start=1):
+        first = server.log.last_included_index + 1
+        for index, entry in enumerate(server.log.entries(first, server.commit_index), start=first):
             known, term = self._committed.get(index, (entry, server.current_term))
             if known != entry:
                 texts = f"{entry_words(index, entry)} on {server.server_id}, {entry_words(index, known)} before"
@@ -90,6 +91,8 @@ class Witness:
         if not isinstance(server.role, Leader):
             return
         for index, (entry, term) in self._committed.items():
+            if index <= server.log.last_included_index:
+                continue
             if server.current_term > term and server.log.entries(index, index) != (entry,):
                 lacks = f"{server.server_id} leads term {server.current_term} without {entry_words(index, entry)}"
                 raise PropertyViolated(f"Leader Completeness: {lacks}, which is committed")
@@ -97,8 +100,9 @@ class Witness:
 
 def _see_matching(one: Server, other: Server) -> None:
     """Same index and term: then the logs are the same up to there (paper 5.3)."""
-    shared = range(min(one.log.last_index, other.log.last_index), 0, -1)
+    first = max(one.log.last_included_index, other.log.last_included_index) + 1
+    shared = range(min(one.log.last_index, other.log.last_index), first - 1, -1)
     index = next((i for i in shared if one.log.term_at(i) == other.log.term_at(i)), 0)
-    if one.log.entries(1, index) != other.log.entries(1, index):
+    if one.log.entries(first, index) != other.log.entries(first, index):
         both = f"{one.server_id} and {other.server_id}"
         raise PropertyViolated(f"Log Matching: {both} agree on the term of entry {index}, not on all up to it")

@@ -7,13 +7,25 @@ from collections.abc import Callable, Iterator, Sequence
 from raft_core.state import Leader, Server
 from raft_core.types import ServerId
 from raft_core.verify.script_cluster import Cluster, Host
-from raft_core.verify.script_words import entries_words, log_words, name_words, progress_words, state_words
+from raft_core.verify.script_words import (
+    entries_words,
+    log_words,
+    members_words,
+    name_words,
+    progress_words,
+    snapshot_words,
+    state_words,
+)
 
 
 def disk_words(host: Host) -> str:
     """What a crash leaves."""
     disk = host.disk
-    return f"on disk term {disk.term}, vote {name_words(disk.vote)}, log [{entries_words(1, disk.entries)}]"
+    index, term = disk.last_included
+    before = f"behind {index}@{term}: " if index else ""
+    snapshot = f", {snapshot_words(disk.snapshot)}" if disk.snapshot is not None else ""
+    log = f"{before}{entries_words(index + 1, disk.entries)}".rstrip()
+    return f"on disk term {disk.term}, vote {name_words(disk.vote)}, log [{log}]{snapshot}"
 
 
 def _show_each(words: Callable[[Server], str]) -> Callable[[Cluster, Sequence[ServerId]], Iterator[str]]:
@@ -41,6 +53,18 @@ def _show_progress(cluster: Cluster, names: Sequence[ServerId]) -> Iterator[str]
             yield from (f"{name} of {progress_words(progress)}" for progress in server.role.followers)
 
 
+def _show_machine(cluster: Cluster, names: Sequence[ServerId]) -> Iterator[str]:
+    for name in names:
+        machine = cluster.hosts[name].machine
+        yield f"{name}: {' '.join(machine.commands) or 'nothing'}, up to {machine.index}@{machine.term}"
+
+
+def _members_shown(server: Server) -> str:
+    """The configuration in force, and behind it those that would be in force again if its entry were truncated."""
+    known = [f"{members_words(one.configuration)} of entry {one.index}" for one in reversed(server.configurations)]
+    return ", before it ".join(known)
+
+
 def _show_disk(cluster: Cluster, names: Sequence[ServerId]) -> Iterator[str]:
     return (f"{name}: {disk_words(cluster.hosts[name])}" for name in names)
 
@@ -52,5 +76,7 @@ SHOWS: dict[str, Callable[[Cluster, Sequence[ServerId]], Iterator[str]]] = {
     "messages": _show_messages,
     "progress": _show_progress,
     "disk": _show_disk,
+    "machine": _show_machine,
+    "members": _show_each(_members_shown),
 }
 """From the word to what it shows of the named servers."""

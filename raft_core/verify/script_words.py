@@ -14,9 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
+from raft_core.configuration import Configuration, Snapshot, decode_configuration
 from raft_core.effects import (
     AppendToLog,
     ApplyCommitted,
+    CompactLog,
+    ConfigurationAccepted,
+    ConfigurationChanged,
+    ConfigurationCommitted,
+    ConfigurationRefused,
     Effect,
     Ignored,
     PersistTermAndVote,
@@ -24,20 +30,28 @@ from raft_core.effects import (
     ProposalRefused,
     ReadReady,
     ReadRefused,
+    ReceiveSnapshotChunk,
     ResetElectionTimer,
     ResetHeartbeatTimer,
+    RestoreSnapshot,
     RoleChanged,
     Send,
+    SendSnapshotChunk,
     StopHeartbeatTimer,
+    TransferEnded,
+    TransferRefused,
 )
 from raft_core.messages import (
     AppendEntries,
     AppendEntriesResult,
+    InstallSnapshot,
+    InstallSnapshotResult,
     Message,
     RequestPreVote,
     RequestPreVoteResult,
     RequestVote,
     RequestVoteResult,
+    TimeoutNow,
 )
 from raft_core.state import Progress, Server
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId
@@ -45,8 +59,30 @@ from raft_core.types import Entry, EntryKind, LogIndex, ServerId
 
 def entry_words(index: LogIndex, entry: Entry) -> str:
     """`2@1 x`: index, term, and what the entry holds."""
-    content = "no-op" if entry.kind is EntryKind.NO_OP else entry.command.decode(errors="backslashreplace")
+    match entry.kind:
+        case EntryKind.NO_OP:
+            content = "no-op"
+        case EntryKind.CONFIGURATION:
+            members = decode_configuration(entry.command)
+            content = members_words(members) if members else "members that cannot be read"
+        case EntryKind.COMMAND:
+            content = entry.command.decode(errors="backslashreplace")
+        case _:
+            assert_never(entry.kind)
     return f"{index}@{entry.term} {content}".rstrip()
+
+
+def members_words(members: Configuration) -> str:
+    """`[n1 n2 n3]`; joint `[n1 n2 | n2 n3]`, old voters first; learners behind a plus sign, `[n1 + n2]`."""
+    old = f"{' '.join(members.old_voters)} | " if members.is_joint else ""
+    learners = f" + {' '.join(members.learners)}" if members.learners else ""
+    return f"[{old}{' '.join(members.voters)}{learners}]"
+
+
+def snapshot_words(snapshot: Snapshot) -> str:
+    """`snapshot 5@2 [n1 n2 n3]`: what it covers, and the members it names."""
+    where = f"{snapshot.last_included_index}@{snapshot.last_included_term}"
+    return f"snapshot {where} {members_words(snapshot.configured.configuration)}"
 
 
 def entries_words(first: LogIndex, entries: Iterable[Entry]) -> str:
@@ -59,7 +95,8 @@ def message_words(message: Message) -> str:
     name = type(message).__name__
     match message:
         case RequestVote() | RequestPreVote():
-            return f"{name} term={message.term} last={message.last_log_index}@{message.last_log_term}"
+            why = " for a transfer" if isinstance(message, RequestVote) and message.leadership_transfer else ""
+            return f"{name} term={message.term} last={message.last_log_index}@{message.last_log_term}{why}"
         case RequestVoteResult():
             return f"{name} term={message.term} {_granted(message.vote_granted)}"
         case RequestPreVoteResult():
@@ -70,6 +107,14 @@ def message_words(message: Message) -> str:
             return f"{name} term={message.term} {after} [{entries}] commit={message.leader_commit}{_round(message)}"
         case AppendEntriesResult():
             return f"{name} term={message.term} {_verdict(message)}{_round(message)}"
+        case InstallSnapshot():
+            part = f"bytes {message.offset} to {message.offset + len(message.data)} of {message.snapshot.size}"
+            return f"{name} term={message.term} {snapshot_words(message.snapshot)}, {part}"
+        case InstallSnapshotResult():
+            verdict = "installed" if message.is_installed else f"next={message.next_offset}"
+            return f"{name} term={message.term} of={message.last_included_index} {verdict}"
+        case TimeoutNow():
+            return f"{name} term={message.term}"
         case _:
             assert_never(message)
 
@@ -102,6 +147,8 @@ def effect_words(effect: Effect, *, timers: bool) -> str | None:
             return f"sends {effect.to}: {message_words(effect.message)}"
         case ApplyCommitted():
             return f"applies {entries_words(effect.first_index, effect.entries)}"
+        case CompactLog() | ReceiveSnapshotChunk() | SendSnapshotChunk() | RestoreSnapshot():
+            return _snapshot_effect_words(effect)
         case ResetElectionTimer() | ResetHeartbeatTimer() | StopHeartbeatTimer():
             return _timer_words(effect) if timers else None
         case RoleChanged():
@@ -110,6 +157,44 @@ def effect_words(effect: Effect, *, timers: bool) -> str | None:
             return f"ignores it: {effect.reason}"
         case ProposalAccepted() | ProposalRefused() | ReadReady() | ReadRefused():
             return _answer_words(effect)
+        case ConfigurationAccepted() | ConfigurationRefused() | TransferRefused() | TransferEnded():
+            return _administrative_words(effect)
+        case ConfigurationChanged():
+            return f"members: {members_words(effect.configuration)}"
+        case ConfigurationCommitted():
+            return f"members for good: {members_words(effect.configuration)}"
+        case _:
+            assert_never(effect)
+
+
+def _snapshot_effect_words(effect: CompactLog | ReceiveSnapshotChunk | SendSnapshotChunk | RestoreSnapshot) -> str:
+    match effect:
+        case CompactLog():
+            where = f"{effect.last_included_index}@{effect.last_included_term}"
+            return f"{'discards the log; it begins' if effect.discards_all else 'cuts the log'} behind {where}"
+        case ReceiveSnapshotChunk():
+            return f"writes bytes {effect.offset} to {effect.offset + len(effect.data)} of {effect.snapshot.size}"
+        case SendSnapshotChunk():
+            return f"sends {effect.to}: bytes {effect.offset} to {effect.offset + effect.length} of its snapshot"
+        case RestoreSnapshot():
+            return f"takes its state from the {snapshot_words(effect.snapshot)}"
+        case _:
+            assert_never(effect)
+
+
+def _administrative_words(
+    effect: ConfigurationAccepted | ConfigurationRefused | TransferRefused | TransferEnded,
+) -> str:
+    """What an administrator hears."""
+    match effect:
+        case ConfigurationAccepted():
+            return f"accepts c{effect.proposal_id} at {effect.index}@{effect.term}"
+        case ConfigurationRefused():
+            return f"refuses c{effect.proposal_id}: {effect.reason.value}{_ask_instead(effect.leader_id)}"
+        case TransferRefused():
+            return f"transfer t{effect.transfer_id} failed: {effect.reason.value}{_ask_instead(effect.leader_id)}"
+        case TransferEnded():
+            return f"transfer t{effect.transfer_id} ended: it leads no more"
         case _:
             assert_never(effect)
 
@@ -201,7 +286,10 @@ def state_words(server: Server) -> str:
 
 def log_words(server: Server) -> str:
     """The log, with a bar behind what is known to be committed."""
-    committed = entries_words(1, server.log.entries(1, server.commit_index))
+    first = server.log.last_included_index + 1
+    before = [f"... {first - 1}@{server.log.last_included_term}"] if first > 1 else []
+    known = entries_words(first, server.log.entries(first, server.commit_index))
+    committed = ", ".join([*before, known] if known else before)
     rest = entries_words(server.commit_index + 1, server.log.entries(server.commit_index + 1, server.log.last_index))
     return f"{committed} | {rest}".strip()
 
@@ -209,6 +297,8 @@ def log_words(server: Server) -> str:
 def progress_words(progress: Progress) -> str:
     """What a leader knows of one follower."""
     mode = "probing" if progress.is_probing else "streaming"
+    if progress.sending is not None:
+        mode = f"sending a {snapshot_words(progress.sending.snapshot)} from {progress.sending.offset}"
     heard = "" if progress.is_active else ", not heard from"
     flight = f", {len(progress.in_flight)} in flight" if progress.in_flight else ""
     return f"{progress.server_id}: {mode}, match {progress.match_index}, next {progress.next_index}{flight}{heard}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from raft_core.effects import Effect, Send
+from raft_core.effects import Effect, Send, SendSnapshotChunk
 from raft_core.events import (
     Applied,
     ElectionTimeout,
@@ -26,11 +26,14 @@ from raft_core.log import Log
 from raft_core.messages import (
     AppendEntries,
     AppendEntriesResult,
+    InstallSnapshot,
+    InstallSnapshotResult,
     Message,
     RequestPreVote,
     RequestPreVoteResult,
     RequestVote,
     RequestVoteResult,
+    TimeoutNow,
 )
 from raft_core.state import Server
 from raft_core.types import ServerId
@@ -107,6 +110,16 @@ def message_words(message: Message) -> str:
             return f"has {message.match_index} t{message.term}"
         case AppendEntriesResult():
             return f"lacks {message.prev_log_index} t{message.term}"
+        case InstallSnapshot(snapshot=snapshot):
+            return f"Snapshot t{message.term} of {snapshot.last_included_index}, from {message.offset}"
+        case InstallSnapshotResult(is_installed=True):
+            return f"has snapshot {message.last_included_index} t{message.term}"
+        case InstallSnapshotResult():
+            return f"snapshot {message.last_included_index} from {message.next_offset} t{message.term}"
+        case TimeoutNow():
+            return f"TimeoutNow t{message.term}"
+        case _:
+            assert_never(message)
 
 
 def state_words(before: Server | None, after: Server) -> list[str]:
@@ -124,10 +137,12 @@ def state_words(before: Server | None, after: Server) -> list[str]:
 
 
 def _is_sent(effect: Effect) -> bool:
-    return isinstance(effect, Send)
+    return isinstance(effect, Send | SendSnapshotChunk)
 
 
 def _arrow(effect: Effect) -> str:
+    if isinstance(effect, SendSnapshotChunk):
+        return f"-> {effect.to} Snapshot t{effect.term} of {effect.snapshot.last_included_index}, from {effect.offset}"
     assert isinstance(effect, Send)
     return f"-> {effect.to} {message_words(effect.message)}"
 

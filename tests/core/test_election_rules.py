@@ -146,7 +146,7 @@ def test_a_valid_leader_resets_the_timer_even_when_its_entries_do_not_fit() -> N
 
 def test_a_higher_term_message_is_handled_in_the_new_role_in_the_same_step(elect: Build) -> None:
     """Figure 2, "All Servers" 2, then the receiver's rules with the *same* message: nothing is re-queued."""
-    after, effects = step(elect(), received("n2", RequestVote(7, "n2", 9, 6)))
+    after, effects = step(elect(), received("n2", RequestVote(7, "n2", 9, 6, leadership_transfer=True)))
     assert (after.current_term, after.voted_for, after.role) == (7, "n2", Follower(None))
     assert effects == (
         PersistTermAndVote(7, None),

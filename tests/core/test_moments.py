@@ -141,7 +141,8 @@ def test_a_line_says_what_happened_where_and_what_became_of_it(records: list[Rec
     assert isinstance(before, dict) and isinstance(after, dict)
     assert (before["commit_index"], after["commit_index"]) == (0, 1)
     assert (after["role"]["type"], after["current_term"], after["voted_for"]) == ("leader", 1, "n1")
-    assert (after["log"]["last_index"], after["voters"]) == (1, ["n1", "n2", "n3"])
+    assert after["log"]["last_index"] == 1
+    assert after["configurations"][0]["configuration"]["voters"] == ["n1", "n2", "n3"]
     assert after["role"]["followers"][0]["match_index"] == 1
     assert line["carried_out"] is None and rest[4]["carried_out"]
 

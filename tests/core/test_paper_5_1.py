@@ -26,7 +26,7 @@ from raft_core import (
 HIGHER_TERM: list[Message] = [
     AppendEntries(5, "n2", 0, 0, (), 0),
     AppendEntriesResult(5, False, 0, 0),
-    RequestVote(5, "n2", 0, 0),
+    RequestVote(5, "n2", 0, 0, leadership_transfer=True),
     RequestVoteResult(5, vote_granted=False),
     RequestPreVoteResult(5, requested_term=3, vote_granted=False),
 ]

@@ -137,7 +137,7 @@ def test_reads_are_handed_back_on_stepping_down(elect: Build, agree: Agree) -> N
     waiting = _read(agree(elect(3)), 1)[0]
     early = _read(elect(3), 2)[0]
     for leader, read_ids in ((waiting, (1,)), (early, (2,))):
-        effects = step(leader, received("n2", RequestVote(9, "n2", 9, 8))).effects
+        effects = step(leader, received("n2", RequestVote(9, "n2", 9, 8, leadership_transfer=True))).effects
         assert ReadRefused(read_ids, None) in effects
     lonely = step(step(waiting, ElectionTimeout(0)).server, ElectionTimeout(0)).effects
     assert ReadRefused((1,), None) in lonely
@@ -145,7 +145,7 @@ def test_reads_are_handed_back_on_stepping_down(elect: Build, agree: Agree) -> N
 
 def test_a_leader_without_reads_hands_nothing_back(elect: Build) -> None:
     """No empty refusals."""
-    effects = step(elect(3), received("n2", RequestVote(9, "n2", 9, 8))).effects
+    effects = step(elect(3), received("n2", RequestVote(9, "n2", 9, 8, leadership_transfer=True))).effects
     assert not any(isinstance(effect, ReadRefused) for effect in effects)
 
 

@@ -29,6 +29,7 @@ from raft_core import (
     Applied,
     ApplyCommitted,
     Candidate,
+    Configured,
     Effect,
     ElectionTimeout,
     Entry,
@@ -51,6 +52,7 @@ from raft_core import (
     Send,
     Server,
     Settings,
+    configuration,
     follower,
     replication,
     restore,
@@ -275,7 +277,7 @@ def test_a_trace_without_a_start_proves_nothing(led: Recorded) -> None:
         {"voted_for": "n2"},
         {"election_timeout": 301},
         {"entries": (Entry(1, b"1"),)},
-        {"voters": ("n1", "n2")},
+        {"configured": Configured(0, configuration(["n1", "n2"]))},
         {"settings": Settings()},
         {"server_id": "n2"},
     ],
@@ -325,7 +327,7 @@ def test_a_core_that_commits_entries_of_older_terms_is_found_where_it_first_does
 
 
 def test_a_core_with_another_majority_diverges(monkeypatch: pytest.MonkeyPatch, talk: Talk) -> None:
-    monkeypatch.setattr(replication, "quorum_value", max)
+    monkeypatch.setattr(replication, "quorum_reached", lambda members, reached: max(reached.values()))
     assert sum(diverges(peer.records) for peer in talk.peers.values()) > 0
 
 

@@ -226,7 +226,7 @@ def test_an_answer_beyond_the_log_moves_nothing(elect: Build) -> None:
 
 def test_an_answer_to_a_former_leader_is_ignored(elect: Build) -> None:
     """It lost its progress with its role."""
-    server = step(elect(3), received("n2", RequestVote(2, "n2", 9, 1))).server
+    server = step(elect(3), received("n2", RequestVote(2, "n2", 9, 1, leadership_transfer=True))).server
     event = received("n3", AppendEntriesResult(2, True, 0, 1))
     assert step(server, event) == (server, (Ignored("an answer to a leader that is one no more"),))
 

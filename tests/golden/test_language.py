@@ -82,10 +82,13 @@ REFUSED = [
     (f"{THREE}timeout n1\ndeliver-together n1->*", "together they arrive at one server, not at n2 n3"),
     (f"{THREE}timeout n1\ncrash n2\ndeliver-together n1->n2", "n2 is down"),
     (f"{THREE}settle n9", "no such server: n9"),
+    ("cluster n1 n2 voters=n1,n9", "no such server: n9"),
+    (f"{THREE}members n1 n9", "no such server: n9"),
+    (f"{THREE}transfer n1 n9", "no such server: n9"),
     (f"{THREE}persist n1", "no write of n1 is under way"),
     (f"{THREE}apply n1", "n1 has nothing to apply"),
     ("cluster n1\nslow-apply n1\ntimeout n1\napply n1 2", "n1 may apply no more than 1"),
-    (f"{THREE}show weather", "cannot show 'weather'; there is: state, log, terms, messages, progress, disk"),
+    (f"{THREE}show weather", "cannot show 'weather'; there is: state, log, terms, messages, progress, disk, machine, members"),
     (f"{THREE}show log n9", "no such server: n9"),
 ]
 
