@@ -13,7 +13,8 @@ Subclass `StorageConformance` in a test module and say how to make a storage and
 A backend that can fail (nearly every one can) also mixes in `FailureConformance` and says how to make its disk fail for
 real: a size limit, a full file system.  Needs pytest and hypothesis, which nothing else in this package does.
 
-Every test compares with a model that is too simple to be wrong: a term, a vote and a tuple of entries.
+Every test compares with a model that is too simple to be wrong: a term, a vote and a tuple of entries, and for compacted
+logs the index and term before the first of them.  `SnapshotsConformance` does the same for a port to snapshots.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from actors.storage.port import LogGap, Storage, StorageError, Stored
-from raft_core.effects import AppendToLog, PersistEffect, PersistTermAndVote
+from actors.storage.port import Extent, LogGap, Storage, StorageError, Stored
+from raft_core.configuration import Configured, Snapshot, configuration
+from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
 from raft_core.types import Entry, EntryKind, LogIndex, Term
 
 MEBIBYTE = 1 << 20
@@ -44,13 +47,30 @@ def append(prev_log_index: LogIndex, entries: tuple[Entry, ...]) -> AppendToLog:
 
 def after(stored: Stored, changes: Sequence[PersistEffect]) -> Stored:
     """What must be stored once `changes` are carried out: the whole contract, as values."""
-    current_term, voted_for, entries = stored.current_term, stored.voted_for, stored.entries
     for change in changes:
-        if isinstance(change, AppendToLog):
-            entries = entries[: change.prev_log_index] + change.entries
-        else:
-            current_term, voted_for = change.current_term, change.voted_for
-    return Stored(current_term, voted_for, entries)
+        kept = stored.entries
+        match change:
+            case PersistTermAndVote():
+                stored = replace(stored, current_term=change.current_term, voted_for=change.voted_for)
+            case AppendToLog():
+                kept = kept[: change.prev_log_index - stored.last_included_index]
+                stored = replace(stored, entries=kept + change.entries)
+            case CompactLog(last_included_index=index, last_included_term=term, discards_all=discards_all):
+                if discards_all or index > stored.last_included_index:
+                    kept = () if discards_all else kept[index - stored.last_included_index :]
+                    stored = replace(stored, entries=kept, last_included_index=index, last_included_term=term)
+            case ReceiveSnapshotChunk():
+                raise AssertionError("no storage of a log takes a part of a snapshot")
+    return stored
+
+
+PIECES: list[list[PersistEffect]] = [
+    [append(0, entries_of(1, 3))],
+    [append(3, entries_of(2, 1))],
+    [append(4, entries_of(3, 3))],
+]
+TERMS = (0, 1, 1, 1, 2, 3, 3, 3)
+"""Of the entries of `PIECES`, by index."""
 
 
 class _Suite(ABC):
@@ -123,8 +143,7 @@ class StorageConformance(_Suite):
     @pytest.mark.parametrize("count", [0, 1, 5])
     def test_what_is_behind_prev_log_index_is_replaced(self, prev_log_index: LogIndex, count: int) -> None:
         """The log was appended as 3 + 1 + 3 entries: cuts at boundaries, inside each piece, to nothing, and none."""
-        pieces = [[append(0, entries_of(1, 3))], [append(3, entries_of(2, 1))], [append(4, entries_of(3, 3))]]
-        self.check(*pieces, [append(prev_log_index, entries_of(4, count))])
+        self.check(*PIECES, [append(prev_log_index, entries_of(4, count))])
 
     def test_a_log_cut_again_and_again_goes_on_growing(self) -> None:
         cuts = [[append(cut, entries_of(term, 1))] for term, cut in enumerate((7, 5, 5, 2, 0), start=2)]
@@ -167,6 +186,81 @@ class StorageConformance(_Suite):
         assert storage.load() == after(kept, [append(2, entries_of(1, 1))])
         storage.close()
 
+    @pytest.mark.parametrize("index", range(8))
+    def test_a_compacted_log_begins_behind_the_index_and_keeps_what_follows(self, index: LogIndex) -> None:
+        """The log was appended as 3 + 1 + 3 entries: at its boundaries, inside each piece, nothing, and all of it."""
+        self.check(*PIECES, [CompactLog(index, TERMS[index])])
+
+    @pytest.mark.parametrize("index", [0, 2, 5, 7, 8, 1000])
+    def test_a_log_that_gives_way_to_a_snapshot_is_empty_behind_it(self, index: LogIndex) -> None:
+        self.check(*PIECES, [CompactLog(index, 9, discards_all=True)])
+
+    @pytest.mark.parametrize("discards_all", [False, True])
+    def test_a_compacted_log_goes_on_growing_where_it_ended(self, discards_all: bool) -> None:
+        end = 5 if discards_all else 7
+        compaction = CompactLog(5, 3, discards_all)
+        self.check(*PIECES, [compaction], [append(end, entries_of(4, 2))], [append(end + 2, entries_of(5, 1))])
+
+    @pytest.mark.parametrize("cut", range(5, 10))
+    @pytest.mark.parametrize("count", [0, 1, 5])
+    def test_what_is_cut_from_a_compacted_log_is_behind_prev_log_index(self, cut: LogIndex, count: int) -> None:
+        """A position in the log is no longer an index less one."""
+        pieces: list[list[PersistEffect]] = [*PIECES, [append(7, entries_of(3, 2))], [CompactLog(5, 3)]]
+        self.check(*pieces, [append(cut, entries_of(4, count))], [append(cut + count, entries_of(5, 2))])
+
+    def test_a_log_is_compacted_again_and_again(self) -> None:
+        writes: list[list[PersistEffect]] = []
+        for index in range(0, 40, 4):
+            writes += [[append(index, entries_of(1, 4))], [CompactLog(max(0, index - index // 7), 1 if index else 0)]]
+        self.check(*writes)
+
+    def test_a_compacted_log_that_is_emptied_remembers_where_it_begins(self) -> None:
+        self.check(*PIECES, [CompactLog(4, 2)], [append(4, ())], [append(4, entries_of(7, 1))])
+
+    def test_compacting_what_is_compacted_changes_nothing(self) -> None:
+        again: list[list[PersistEffect]] = [[CompactLog(index, 1 if index else 0)] for index in (3, 2, 0)]
+        self.check([append(0, entries_of(1, 5)), CompactLog(3, 1)], *again, [append(5, entries_of(2, 1))])
+
+    def test_a_compaction_shares_its_write_with_what_stands_around_it(self) -> None:
+        self.check(
+            [append(0, entries_of(1, 4)), CompactLog(3, 1), append(3, entries_of(2, 3)), CompactLog(5, 2)],
+            [PersistTermAndVote(3, "n1"), append(6, entries_of(3, 1)), CompactLog(6, 2), PersistTermAndVote(4, None)],
+            [CompactLog(50, 4, discards_all=True), append(50, entries_of(4, 3)), CompactLog(51, 4)],
+        )
+
+    def test_entries_of_a_mebibyte_are_compacted(self) -> None:
+        big = tuple(Entry(1, bytes([fill]) * MEBIBYTE) for fill in range(3))
+        self.check([append(0, big)], [append(3, big)], [CompactLog(4, 1)], [append(5, big[:1])])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            append(1, entries_of(2, 1)),
+            append(-1, entries_of(2, 1)),
+            append(5, entries_of(2, 1)),
+            CompactLog(5, 1),
+            CompactLog(1, 1, discards_all=True),
+            ReceiveSnapshotChunk(Snapshot(4, 1, Configured(0, configuration(["n1"])), 4, ""), 0, b"part"),
+        ],
+        ids=["append-below", "append-negative", "append-beyond", "compact-beyond", "discard-below", "part-of-snapshot"],
+    )
+    def test_what_does_not_fit_a_compacted_log_is_refused_and_changes_nothing(self, change: PersistEffect) -> None:
+        """The log begins behind 2 and ends at 4; what goes before the misfit in the same write is not done either."""
+        kept: list[PersistEffect] = [PersistTermAndVote(1, "n1"), append(0, entries_of(1, 4)), CompactLog(2, 1)]
+        self.check_unchanged_by(kept, [PersistTermAndVote(8, "n8"), change])
+        self.check_unchanged_by(kept, [CompactLog(3, 1), append(4, ()), change])
+
+    def check_unchanged_by(self, kept: Sequence[PersistEffect], refused: Sequence[PersistEffect]) -> None:
+        storage, expected = self.make_storage(), after(Stored(), kept)
+        storage.write(kept)
+        with pytest.raises(LogGap):
+            storage.write(refused)
+        assert storage.load() == expected
+        storage.write([append(4, entries_of(1, 1))])
+        storage = self.reopen(storage)
+        assert storage.load() == after(expected, [append(4, entries_of(1, 1))])
+        storage.close()
+
     @settings(
         max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow]
     )
@@ -175,7 +269,7 @@ class StorageConformance(_Suite):
         storage, expected = self.make_storage(), Stored()
         try:
             for _ in range(data.draw(st.integers(1, 12), label="writes")):
-                changes = data.draw(_changes(len(expected.entries)), label="changes")
+                changes = data.draw(_changes(Extent(expected.last_included_index, expected.last_index)), label="changes")
                 storage.write(changes)
                 expected = after(expected, changes)
                 if data.draw(st.booleans(), label="reopen"):
@@ -212,17 +306,27 @@ class FailureConformance(_Suite):
 
 
 @st.composite
-def _changes(draw: st.DrawFn, last_index: LogIndex) -> list[PersistEffect]:
-    """Up to four changes that fit a log of `last_index` entries."""
+def _changes(draw: st.DrawFn, extent: Extent) -> list[PersistEffect]:
+    """Up to four changes that fit a log of this extent."""
     changes: list[PersistEffect] = []
     for _ in range(draw(st.integers(0, 4))):
-        if draw(st.booleans()):
-            changes.append(PersistTermAndVote(draw(st.integers(0, 9)), draw(st.none() | st.text(max_size=3))))
-            continue
-        appended = append(draw(st.integers(0, last_index)), draw(_ENTRIES))
-        last_index = appended.prev_log_index + len(appended.entries)
-        changes.append(appended)
+        change = draw(_change(extent))
+        extent = extent.after([change])
+        changes.append(change)
     return changes
+
+
+@st.composite
+def _change(draw: st.DrawFn, extent: Extent) -> PersistEffect:
+    match draw(st.sampled_from(["vote", "append", "append", "compact", "discard"])):
+        case "vote":
+            return PersistTermAndVote(draw(st.integers(0, 9)), draw(st.none() | st.text(max_size=3)))
+        case "append":
+            return append(draw(st.integers(*extent)), draw(_ENTRIES))
+        case "compact":
+            return CompactLog(draw(st.integers(0, extent.last_index)), draw(st.integers(0, 9)))
+        case _:
+            return CompactLog(extent.last_included_index + draw(st.integers(0, 20)), draw(st.integers(0, 9)), True)
 
 
 _ENTRIES = st.lists(

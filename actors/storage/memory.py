@@ -8,10 +8,11 @@ Raft (thesis 3.8); for anything that outlives a process there is `sqlite`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
-from actors.storage.port import Stored, last_index_after
-from raft_core.effects import AppendToLog, PersistEffect
-from raft_core.types import Entry, ServerId, Term
+from actors.storage.port import Extent, Stored
+from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
+from raft_core.types import Entry, LogIndex, ServerId, Term
 
 
 class MemoryStorage:
@@ -23,20 +24,44 @@ class MemoryStorage:
         self._current_term: Term = 0
         self._voted_for: ServerId | None = None
         self._entries: list[Entry] = []
+        self._last_included_index: LogIndex = 0
+        self._last_included_term: Term = 0
 
     def load(self) -> Stored:
         """What was written so far."""
-        return Stored(self._current_term, self._voted_for, tuple(self._entries))
+        return Stored(
+            self._current_term,
+            self._voted_for,
+            tuple(self._entries),
+            self._last_included_index,
+            self._last_included_term,
+        )
 
     def write(self, changes: Sequence[PersistEffect]) -> None:
         """Carry out `changes`; raises `LogGap` and changes nothing if they do not fit."""
         # Asked first, because nothing after it can fail: that is what makes the write atomic without a copy of the log.
-        last_index_after(len(self._entries), changes)
+        Extent(self._last_included_index, self._last_included_index + len(self._entries)).after(changes)
         for change in changes:
-            if isinstance(change, AppendToLog):
-                self._entries[change.prev_log_index :] = change.entries
-            else:
-                self._current_term, self._voted_for = change.current_term, change.voted_for
+            match change:
+                case PersistTermAndVote():
+                    self._current_term, self._voted_for = change.current_term, change.voted_for
+                case AppendToLog():
+                    self._entries[change.prev_log_index - self._last_included_index :] = change.entries
+                case CompactLog():
+                    self._compact(change)
+                case ReceiveSnapshotChunk():
+                    raise AssertionError("refused above")
+                case _:
+                    assert_never(change)
 
     def close(self) -> None:
         """Nothing to give up: the next peer goes on with the same object."""
+
+    def _compact(self, change: CompactLog) -> None:
+        if change.discards_all:
+            self._entries.clear()
+        elif change.last_included_index <= self._last_included_index:
+            return
+        del self._entries[: change.last_included_index - self._last_included_index]
+        self._last_included_index = change.last_included_index
+        self._last_included_term = change.last_included_term

@@ -1,8 +1,11 @@
 """The port to stable storage: what a peer asks of a disk, and how a disk may fail.
 
 Figure 2, State: current_term, voted_for and log[] are "updated on stable storage before responding to RPCs".  A peer
-says this with two effects, `PersistTermAndVote` and `AppendToLog`, which form one ordered stream; a storage carries out
-a stretch of that stream as one transaction.
+says this with effects: `PersistTermAndVote`, `AppendToLog` and, once a snapshot holds the beginning of the log (paper 7),
+`CompactLog`.  They form one ordered stream; a storage carries out a stretch of that stream as one transaction.
+
+Snapshots are a port of their own, `Snapshots`: they are large, come from two sides and are read in parts, none of which
+fits a transaction.  `disk` puts the two together.
 
 Rules of the port
 -----------------
@@ -10,7 +13,7 @@ Rules of the port
    raises, a later `load` sees all of them or none.
 2. A failed write is final.  After a failed fsync the kernel may call pages clean which never reached the disk, so
    trying again proves nothing: the peer stops and recovers from what is really there.
-3. A write beyond the end of the log (`LogGap`) is a bug of the caller.  It is refused before anything is touched, so
+3. A change that does not fit the log (`LogGap`) is a bug of the caller.  It is refused before anything is touched, so
    the storage stays usable.
 4. Damage is never repaired in silence.  A log that lost entries it once acknowledged can elect a leader without them,
    and a lost vote can be cast twice (thesis 3.8): the only sound repair is a new server under a new id.
@@ -21,21 +24,39 @@ One call, rather than one for the vote and one for the log: a transaction costs 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 from msgspec import Struct
 
 from actors.errors import ActorumError
-from raft_core.effects import AppendToLog, PersistEffect, PersistTermAndVote
+from raft_core.configuration import Configured, Snapshot
+from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
 from raft_core.types import Entry, LogIndex, ServerId, Term
 
 
 class Stored(Struct, frozen=True):
-    """The persistent state of one server (Figure 2).  The entry with index 1 is `entries[0]`."""
+    """The persistent state of one server (Figure 2).  `entries[0]` has index `last_included_index` + 1."""
 
     current_term: Term = 0
     voted_for: ServerId | None = None
     entries: tuple[Entry, ...] = ()
+    last_included_index: LogIndex = 0
+    """Index of the last entry that is no longer in the log; 0 as long as nothing was compacted (paper 7)."""
+    last_included_term: Term = 0
+    """Term of that entry."""
+
+    @property
+    def last_index(self) -> LogIndex:
+        """Index of the last entry, 0 if there never was one."""
+        return self.last_included_index + len(self.entries)
+
+    def term_at(self, index: LogIndex) -> Term | None:
+        """Term of the entry at `index`; None where this log has no entry to answer for."""
+        if index == self.last_included_index:
+            return self.last_included_term
+        if self.last_included_index < index <= self.last_index:
+            return self.entries[index - self.last_included_index - 1].term
+        return None
 
 
 class Storage(Protocol):
@@ -51,13 +72,59 @@ class Storage(Protocol):
     def write(self, changes: Sequence[PersistEffect]) -> None:
         """Carry out `changes`, in order, in one atomic durable transaction.
 
-        Raises `LogGap` (and changes nothing) if an `AppendToLog` starts beyond the end of the log, and `StorageError`
-        if the disk fails; after the latter every further call raises the same error.
+        Raises `LogGap` (and changes nothing) if one of them does not fit the log, see `Extent.after`, and
+        `StorageError` if the disk fails; after the latter every further call raises the same error.
         """
         ...
 
     def close(self) -> None:
         """Give up the storage and its lock.  What was written stays; calling it again does nothing."""
+        ...
+
+
+class Snapshots(Protocol):
+    """The snapshots of one server (paper 7), durable as its storage is.
+
+    `receive` and `prune` have one caller at a time; all others may be called by any thread at any time.
+    """
+
+    def save(
+        self, last_included_index: LogIndex, last_included_term: Term, configured: Configured, content: bytes
+    ) -> Snapshot:
+        """Keep a snapshot of this server's own.  It is durable when this returns."""
+        ...
+
+    def receive(self, snapshot: Snapshot, offset: int, data: bytes) -> bool | None:
+        """Take the part at `offset` of a snapshot that the leader sent; a part at 0 starts anew.
+
+        None: there is more to come.  True: it is all there and durable.  False: what came is not `snapshot`, or not
+        in order; all parts are forgotten.
+        """
+        ...
+
+    def received(self, snapshot: Snapshot) -> int:
+        """How many bytes of this very snapshot are here: where a sender may go on."""
+        ...
+
+    def read(self, snapshot: Snapshot, offset: int, length: int) -> bytes:
+        """A part of the content, for sending; it is not checked.  Raises `SnapshotGone` once it was pruned."""
+        ...
+
+    def load(self, snapshot: Snapshot) -> bytes:
+        """The content, checked.  Raises `SnapshotGone`, or `CorruptStorage` rather than return anything else."""
+        ...
+
+    def latest(self) -> Snapshot | None:
+        """The snapshot with the highest index, checked; raises `CorruptStorage` if it is damaged."""
+        ...
+
+    def latest_sound(self, log_begins_behind: LogIndex) -> Snapshot | None:
+        """As `latest`, for a start; but damaged ones are put aside, with a warning, if the log reaches back without
+        them: to the next older snapshot, or, with nothing compacted, to its first entry."""
+        ...
+
+    def prune(self, keep: Snapshot) -> None:
+        """Forget all that are older than `keep`.  The caller has seen to it that the log needs none of them."""
         ...
 
 
@@ -68,9 +135,15 @@ class StorageError(ActorumError):
 
 
 class LogGap(StorageError):
-    """Entries were to be written beyond the end of the log; nothing was changed."""
+    """A change does not fit the log as it is stored; nothing was changed."""
 
     code = "LOG-GAP"
+
+
+class SnapshotGone(StorageError):
+    """A newer snapshot took the place of this one.  Nothing is lost: whoever was sending it begins with the newer."""
+
+    code = "SNAPSHOT-GONE"
 
 
 class CorruptStorage(StorageError):
@@ -97,27 +170,56 @@ class StorageInUse(StorageError):
     code = "STORAGE-IN-USE"
 
 
-def last_index_after(last_index: LogIndex, changes: Sequence[PersistEffect]) -> LogIndex:
-    """Index of the last entry once `changes` are carried out on a log that ends at `last_index`.
+class Extent(NamedTuple):
+    """Where a log begins and ends: it holds the entries behind `last_included_index` up to `last_index`."""
 
-    Raises `LogGap` if one of them does not fit.  Every storage asks this before it touches anything.
-    """
-    for change in changes:
-        match change:
-            case PersistTermAndVote():
-                pass
-            case AppendToLog(prev_log_index=prev_log_index, entries=entries):
-                if not 0 <= prev_log_index <= last_index:
-                    raise _gap(prev_log_index, last_index)
-                last_index = prev_log_index + len(entries)
-            case _:
-                assert_never(change)
-    return last_index
+    last_included_index: LogIndex = 0
+    last_index: LogIndex = 0
+
+    def after(self, changes: Sequence[PersistEffect]) -> Extent:
+        """The extent once `changes` are carried out.  Every storage asks this before it touches anything.
+
+        Raises `LogGap` if one of them does not fit: entries behind the end, or in what is compacted; a compaction to
+        an index that the log does not reach, or back to one that it has left.  To compact once more what is compacted
+        already is nothing to do: it happens when what was cut off survives in a journal.
+        """
+        extent = self
+        for change in changes:
+            match change:
+                case PersistTermAndVote():
+                    pass
+                case AppendToLog():
+                    extent = extent._appended(change)
+                case CompactLog():
+                    extent = extent._compacted(change)
+                case ReceiveSnapshotChunk():
+                    raise _gap("a part of a snapshot was to be written to the log", "it belongs to the snapshots")
+                case _:
+                    assert_never(change)
+        return extent
+
+    def _appended(self, change: AppendToLog) -> Extent:
+        prev_log_index = change.prev_log_index
+        if not self.last_included_index <= prev_log_index <= self.last_index:
+            raise _gap(f"entries were to be written after index {prev_log_index}", self._described())
+        return self._replace(last_index=prev_log_index + len(change.entries))
+
+    def _compacted(self, change: CompactLog) -> Extent:
+        index = change.last_included_index
+        if change.discards_all and index >= self.last_included_index:
+            return Extent(index, index)
+        if change.discards_all or index > self.last_index:
+            raise _gap(f"the log was to begin behind index {index}", self._described())
+        return self._replace(last_included_index=max(index, self.last_included_index))
+
+    def _described(self) -> str:
+        return f"the log begins behind index {self.last_included_index} and ends at index {self.last_index}"
 
 
-def _gap(prev_log_index: LogIndex, last_index: LogIndex) -> LogGap:
+def _gap(asked: str, present: str) -> LogGap:
     return LogGap(
-        f"entries were to be written after index {prev_log_index}, but the log ends at index {last_index}",
-        why="a log has no holes (paper 5.3); the caller is mistaken about what is stored. Nothing was changed",
+        f"{asked}, but {present}",
+        why="a log has no holes (paper 5.3), and what is compacted is committed and stays as it is (paper 7); the "
+        "caller is mistaken about what is stored. Nothing was changed",
         fix="restart the peer, so that it learns from its storage what is there, and report this as a bug",
     )
