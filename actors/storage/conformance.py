@@ -13,8 +13,8 @@ Subclass `StorageConformance` in a test module and say how to make a storage and
 A backend that can fail (nearly every one can) also mixes in `FailureConformance` and says how to make its disk fail for
 real: a size limit, a full file system.  Needs pytest and hypothesis, which nothing else in this package does.
 
-Every test compares with a model that is too simple to be wrong: a term, a vote and a tuple of entries, and for compacted
-logs the index and term before the first of them.  `SnapshotsConformance` does the same for a port to snapshots.
+Every test compares with a model that is too simple to be wrong: a term, a vote, a tuple of entries, and the index and
+term before the first of them.
 """
 
 from __future__ import annotations
@@ -269,7 +269,9 @@ class StorageConformance(_Suite):
         storage, expected = self.make_storage(), Stored()
         try:
             for _ in range(data.draw(st.integers(1, 12), label="writes")):
-                changes = data.draw(_changes(Extent(expected.last_included_index, expected.last_index)), label="changes")
+                changes = data.draw(
+                    _changes(Extent(expected.last_included_index, expected.last_index)), label="changes"
+                )
                 storage.write(changes)
                 expected = after(expected, changes)
                 if data.draw(st.booleans(), label="reopen"):

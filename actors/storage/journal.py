@@ -11,13 +11,17 @@ took the bytes is the one that gives them back, and there is one way in which a 
 Rules of the file
 -----------------
 1. A record is a head (length and CRC-32 of the payload, and a CRC-32 of these two) and a payload: the changes of one
-   write, as msgspec encodes them.  Replacing the end of the log is a record like any other; nothing is written twice.
-2. The first record says whose journal it is; the file has its name only once that record is in it.
+   write, as msgspec encodes them.  Replacing the end of the log is a record like any other, and so is dropping its
+   beginning.
+2. The first record says whose journal it is; a file has its name only once it is complete.
 3. A record that goes beyond the end of the file is one that a killed process did not finish and nobody was told of:
    `load` cuts it off.  `write(2)` appends from the front, so a record that is all there and fails its CRC was once
    whole: that is damage, at the end of the file as anywhere else.  The head has a CRC of its own because a damaged
    length would look like such an end.  (A file cut short by someone else cannot be told from a killed process.)
 4. A record that was not taken whole, for want of space, ends the storage: nothing is ever written behind a part of one.
+5. The journal forgets by being written anew: when a compaction leaves more dead than living bytes, what lives goes into
+   a new file that takes the name of the old one.  What dies was appended once, so all this writing together is less
+   than all appending, whatever the history.  Both files say the same, so it does not matter which a kill leaves.
 
 Alternatives rejected: sqlite with synchronous=OFF (two to three times the time of a write, on the path of every commit,
 once at the leader and once at a follower); memory shared between processes (its size must be known beforehand); keeping
@@ -30,7 +34,7 @@ import errno
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,13 +42,20 @@ from msgspec import DecodeError, msgpack
 
 from actors.storage import damage
 from actors.storage.files import FileLock, make_directory
-from actors.storage.port import LogGap, StorageError, Stored, last_index_after
-from raft_core.effects import AppendToLog, PersistEffect
-from raft_core.types import Entry, LogIndex, ServerId
+from actors.storage.memory import MemoryStorage
+from actors.storage.port import LogGap, StorageError, Stored
+from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote
+from raft_core.types import ServerId
 
 _HEAD = struct.Struct("<II")
 _CHECK = struct.Struct("<I")
 _HEAD_SIZE = _HEAD.size + _CHECK.size
+
+_NOT_WORTH_IT = 1 << 20
+"""Dead bytes up to which a journal is never written anew."""
+_ENTRY_OVERHEAD = 8
+"""About what an entry takes besides its command, where many share a record."""
+_ENTRIES_PER_RECORD = 4096
 
 _encode = msgpack.Encoder().encode
 _decode_changes = msgpack.Decoder(tuple[PersistEffect, ...]).decode
@@ -65,10 +76,13 @@ class JournalStorage:
         self._descriptor = -1
         self._failure: StorageError | None = None
         self._lock: FileLock | None = None
-        self._last_index: LogIndex | None = None
-        """Index of the last entry; None until the file has been read."""
+        self._owner = (cluster_id, server_id)
+        self._content: MemoryStorage | None = None
+        """What the file says; None until it has been read.  The entries are those of the peer's log, not copies."""
+        self._size = 0
+        """Bytes of all records."""
         try:
-            self._open((cluster_id, server_id))
+            self._open()
         except BaseException as cause:
             self.close()
             if not isinstance(cause, OSError):
@@ -79,23 +93,24 @@ class JournalStorage:
         """Read and check everything; cut off what a killed process did not finish."""
         self._check_usable()
         try:
-            stored = self._replay()
+            self._content = self._replay()
         except (StorageError, OSError) as cause:
             raise self._fail(cause) from cause
-        self._last_index = len(stored.entries)
-        return stored
+        return self._content.load()
 
     def write(self, changes: Sequence[PersistEffect]) -> None:
         """Append `changes` as one record; it is the kernel's when this returns."""
         self._check_usable()
-        if self._last_index is None:
+        if self._content is None:
             self.load()  # it also cuts off the part of a record that this one must not follow
-        last_index = last_index_after(self._last_index or 0, changes)
+        assert self._content is not None
         try:
-            record = _record(_encode(changes))
-            if os.write(self._descriptor, record) < len(record):
-                raise OSError(errno.ENOSPC, "a part of a record was not taken")
-            self._last_index = last_index
+            self._content.write(changes)
+            self._append(_record(_encode(changes)))
+            if any(isinstance(change, CompactLog) for change in changes):
+                self._forget(self._content.load())
+        except LogGap:
+            raise  # `MemoryStorage` refuses before it touches anything
         except Exception as cause:
             raise self._fail(cause) from cause
         except BaseException:
@@ -112,15 +127,13 @@ class JournalStorage:
             self._lock.release()
             self._lock = None
 
-    def _open(self, owner: tuple[str, ServerId]) -> None:
+    def _open(self) -> None:
         make_directory(self.path.parent)
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
         if not self.path.exists():
-            unfinished = self.path.with_name(self.path.name + ".new")
-            unfinished.write_bytes(_record(_encode(owner)))
-            unfinished.rename(self.path)
+            self._replace_by([_encode(self._owner)])
         with self.path.open("rb") as file:
-            self._check_owner(file, owner)
+            self._check_owner(file, self._owner)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     def _check_owner(self, file: BinaryIO, wanted: tuple[str, ServerId]) -> None:
@@ -131,24 +144,54 @@ class JournalStorage:
         if found != wanted:
             raise damage.wrong_cluster(self.path, found, wanted)
 
+    # Writing
+
+    def _append(self, record: bytes) -> None:
+        if os.write(self._descriptor, record) < len(record):
+            raise OSError(errno.ENOSPC, "a part of a record was not taken")
+        self._size += len(record)
+
+    def _forget(self, stored: Stored) -> None:
+        """Write the journal anew if more of it is dead than living."""
+        living = sum(len(entry.command) + _ENTRY_OVERHEAD for entry in stored.entries)
+        if self._size - living <= max(living, _NOT_WORTH_IT):
+            return
+        self._replace_by([_encode(self._owner), *map(_encode, _changes_to(stored))])
+        os.close(self._descriptor)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def _replace_by(self, payloads: Iterable[bytes]) -> None:
+        """Put these records into a new file under the name of the journal.  A killed process leaves one or the other.
+
+        What another one left under the name of the unfinished file is overwritten.
+        """
+        unfinished = self.path.with_name(self.path.name + ".new")
+        with unfinished.open("wb") as file:
+            file.writelines(map(_record, payloads))
+            size = file.tell()
+        unfinished.rename(self.path)
+        self._size = size
+
     # Reading
 
-    def _replay(self) -> Stored:
-        current_term, voted_for = 0, None
-        entries: list[Entry] = []
+    def _replay(self) -> MemoryStorage:
+        content = MemoryStorage()
         with self.path.open("rb") as file:
             payloads = self._payloads(file)
             next(payloads, None)
             whole = file.tell()
             for payload in payloads:
-                for change in self._decoded(payload, whole, len(entries)):
-                    if isinstance(change, AppendToLog):
-                        entries[change.prev_log_index :] = change.entries
-                    else:
-                        current_term, voted_for = change.current_term, change.voted_for
+                self._replay_record(payload, whole, content)
                 whole = file.tell()
         os.truncate(self.path, whole)
-        return Stored(current_term, voted_for, tuple(entries))
+        self._size = whole
+        return content
+
+    def _replay_record(self, payload: bytes, start: int, content: MemoryStorage) -> None:
+        try:
+            content.write(_decode_changes(payload))
+        except (DecodeError, LogGap) as cause:
+            raise damage.corrupt(self.path, f"the record at byte {start} makes no sense: {cause}") from cause
 
     def _payloads(self, file: BinaryIO) -> Iterator[bytes]:
         """The payloads of all whole records; what a killed process left at the end is not one."""
@@ -165,14 +208,6 @@ class JournalStorage:
                 raise damage.corrupt(self.path, f"the record at byte {start} fails its checksum")
             yield payload
 
-    def _decoded(self, payload: bytes, start: int, last_index: LogIndex) -> tuple[PersistEffect, ...]:
-        try:
-            changes = _decode_changes(payload)
-            last_index_after(last_index, changes)
-        except (DecodeError, LogGap) as cause:
-            raise damage.corrupt(self.path, f"the record at byte {start} makes no sense: {cause}") from cause
-        return changes
-
     # Failing
 
     def _check_usable(self) -> None:
@@ -184,6 +219,17 @@ class JournalStorage:
     def _fail(self, cause: Exception) -> StorageError:
         self._failure = damage.translated(self.path, cause)
         return self._failure
+
+
+def _changes_to(stored: Stored) -> Iterator[tuple[PersistEffect, ...]]:
+    """The writes that lead from an empty log to `stored`."""
+    index, entries = stored.last_included_index, stored.entries
+    yield (
+        PersistTermAndVote(stored.current_term, stored.voted_for),
+        CompactLog(index, stored.last_included_term, discards_all=True),
+    )
+    for first in range(0, len(entries), _ENTRIES_PER_RECORD):
+        yield (AppendToLog(index + first, entries[first : first + _ENTRIES_PER_RECORD], stored.current_term),)
 
 
 def _record(payload: bytes) -> bytes:

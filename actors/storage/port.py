@@ -1,8 +1,8 @@
 """The port to stable storage: what a peer asks of a disk, and how a disk may fail.
 
 Figure 2, State: current_term, voted_for and log[] are "updated on stable storage before responding to RPCs".  A peer
-says this with effects: `PersistTermAndVote`, `AppendToLog` and, once a snapshot holds the beginning of the log (paper 7),
-`CompactLog`.  They form one ordered stream; a storage carries out a stretch of that stream as one transaction.
+says this with effects: `PersistTermAndVote`, `AppendToLog` and, once a snapshot holds the beginning of the log,
+`CompactLog` (paper 7).  They form one ordered stream; a storage carries out a stretch of it as one transaction.
 
 Snapshots are a port of their own, `Snapshots`: they are large, come from two sides and are read in parts, none of which
 fits a transaction.  `disk` puts the two together.

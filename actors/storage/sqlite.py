@@ -1,11 +1,16 @@
 """Storage in one SQLite file: the durable default.
 
-Figure 2's persistent state as three tables: `meta` (whose data this is), `vote` (current_term, voted_for) and `blocks`
-(log[]).  One `write` is one transaction, so votes and entries stay one ordered stream.
+Figure 2's persistent state as four tables: `meta` (whose data this is), `vote` (current_term, voted_for), `blocks`
+(log[]) and `base` (index and term of the last entry before it, paper 7).  One `write` is one transaction, so votes and
+entries stay one ordered stream.
 
 A *block* is what one `AppendToLog` brought: one row however many entries, because a row costs more than an entry.
 Cutting the log inside a block rewrites that block, in the same transaction; cuts are rare (a follower replacing what an
 old leader left), appends are not.
+
+Compacting deletes the blocks that are wholly compacted.  One that lies across stays as it is and `base` says where the
+log begins in it: to write acknowledged entries anew would be work and risk for the space of one block, which the next
+compaction frees.  SQLite uses freed pages again before it lets the file grow.
 
 Rules of the file
 -----------------
@@ -34,36 +39,38 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias, assert_never
 
 import msgspec
 
 from actors.storage import damage
-from actors.storage.files import FileLock, make_directory, sync_directory
-from actors.storage.port import StorageError, Stored, last_index_after
+from actors.storage.files import FileLock, make_directory
+from actors.storage.port import Extent, StorageError, Stored
+from actors.storage.sqlite_file import (
+    PAGE_SIZE,
+    PUT_BASE,
+    PUT_VOTE,
+    beside,
+    check_identity,
+    connect,
+    crc_of,
+    create,
+    upgrade,
+)
 from actors.storage.wal import damage_in
-from raft_core.effects import AppendToLog, PersistEffect, PersistTermAndVote
+from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
 from raft_core.types import Entry, LogIndex, ServerId, Term
 
-FORMAT_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE meta (id INTEGER PRIMARY KEY, format INTEGER, cluster_id TEXT, server_id TEXT, created TEXT, crc INTEGER);
-CREATE TABLE vote (id INTEGER PRIMARY KEY, current_term INTEGER, voted_for TEXT, crc INTEGER);
-CREATE TABLE blocks (first_index INTEGER PRIMARY KEY, last_index INTEGER, crc INTEGER, entries BLOB);
-"""
-_PUT_META = "INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?)"
-_PUT_VOTE = "INSERT OR REPLACE INTO vote VALUES (1, ?, ?, ?)"
 _PUT_BLOCK = "INSERT INTO blocks VALUES (?, ?, ?, ?)"
 _CUT_BLOCK = "UPDATE blocks SET last_index = ?2, crc = ?3, entries = ?4 WHERE first_index = ?1"
 _DROP_BLOCKS = "DELETE FROM blocks WHERE first_index > ?"
+_DROP_BLOCKS_UP_TO = "DELETE FROM blocks WHERE first_index <= ?1 AND last_index <= ?1"
+_DROP_ALL_BLOCKS = "DELETE FROM blocks"
 _BLOCKS = "SELECT first_index, last_index, crc, entries FROM blocks ORDER BY first_index"
 _LAST_BLOCK = _BLOCKS + " DESC LIMIT 1"
 
-_PAGE_SIZE = 4096
 _CHECKPOINT_PAGES = 1000
 """Pages (about) that may gather in the write-ahead log: 4 MB, read again after a crash."""
 
@@ -72,7 +79,7 @@ _DISK_ERRORS = (sqlite3.Error, OSError, UnicodeDecodeError)
 
 _Block: TypeAlias = tuple[LogIndex, LogIndex, int, bytes]
 _VoteRow: TypeAlias = tuple[Term, ServerId | None, int]
-_MetaRow: TypeAlias = tuple[int, str, str, str, int]
+_BaseRow: TypeAlias = tuple[LogIndex, Term, int]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_entries = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
@@ -99,7 +106,7 @@ class SqliteStorage:
         self._failure: StorageError | None = None
         self._connection: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
-        self._last_index: LogIndex = 0
+        self._extent = Extent()
         self._pages_in_wal = 0
         try:
             self._open((cluster_id, server_id), synchronous)
@@ -115,17 +122,18 @@ class SqliteStorage:
         try:
             self._check_pages(connection)
             current_term, voted_for = self._read_vote(connection)
-            return Stored(current_term, voted_for, tuple(self._read_entries(connection)))
+            base = self._read_base(connection)
+            return Stored(current_term, voted_for, tuple(self._read_entries(connection, base[0])), *base)
         except _DISK_ERRORS as cause:
             raise self._fail(cause) from cause
 
     def write(self, changes: Sequence[PersistEffect]) -> None:
         """Carry out `changes` in one transaction; with "full" it has reached the disk when this returns."""
         connection = self._usable()
-        last_index = last_index_after(self._last_index, changes)
+        extent = self._extent.after(changes)
         try:
             self._commit(connection, changes)
-            self._last_index = last_index
+            self._extent = extent
             if self._pages_in_wal >= _CHECKPOINT_PAGES:
                 self._checkpoint(connection, "PASSIVE")
         except Exception as cause:
@@ -149,40 +157,29 @@ class SqliteStorage:
 
     def _open(self, identity: tuple[str, ServerId], synchronous: str) -> None:
         make_directory(self.path.parent)
-        self._lock = FileLock(_beside(self.path, ".lock"))
+        self._lock = FileLock(beside(self.path, ".lock"))
         self._check_files()
         if not self.path.exists():
-            _create(self.path, identity)
-        self._connection = connection = _connect(self.path, synchronous)
-        self._check_meta(connection, identity)
+            create(self.path, identity)
+        self._connection = connection = connect(self.path, synchronous)
+        check_identity(connection, self.path, identity)
         self._checkpoint(connection, "TRUNCATE")
+        upgrade(connection, self.path)
+        begin, _ = self._read_base(connection)
         last_block = connection.execute(_LAST_BLOCK).fetchone()
-        self._last_index = self._sound(last_block)[1] if last_block else 0
+        self._extent = Extent(begin, max(begin, self._sound(last_block)[1] if last_block else 0))
 
     def _check_files(self) -> None:
         """Look at the files before SQLite does: it takes an empty one for new and half a WAL for a whole one."""
-        wal_path = _beside(self.path, "-wal")
+        wal_path = beside(self.path, "-wal")
         wal = wal_path.read_bytes() if wal_path.exists() else b""
         if not self.path.exists():
             if wal:
                 raise damage.corrupt(self.path, f"the file is gone, but its write-ahead log {wal_path.name} is there")
-        elif (size := self.path.stat().st_size) < _PAGE_SIZE:
+        elif (size := self.path.stat().st_size) < PAGE_SIZE:
             raise damage.corrupt(self.path, f"it has only {size} bytes, and it had more from its first moment")
         elif (found := damage_in(wal)) is not None:
             raise damage.corrupt(wal_path, found)
-
-    def _check_meta(self, connection: sqlite3.Connection, wanted: tuple[str, ServerId]) -> None:
-        row = connection.execute("SELECT format, cluster_id, server_id, created, crc FROM meta").fetchone()
-        try:
-            meta: _MetaRow = msgspec.convert(row, _MetaRow)
-        except msgspec.ValidationError as cause:
-            raise damage.corrupt(self.path, f"it does not say whose data it is ({cause})") from cause
-        if meta[0] != FORMAT_VERSION:
-            raise damage.unknown_format(self.path, meta[0], FORMAT_VERSION)
-        if _crc_of(*meta[:4]) != meta[4]:
-            raise damage.corrupt(self.path, "the row that says whose data it is fails its checksum")
-        if meta[1:3] != wanted:
-            raise damage.wrong_cluster(self.path, (meta[1], meta[2]), wanted)
 
     # Reading
 
@@ -198,19 +195,29 @@ class SqliteStorage:
             current_term, voted_for, crc = msgspec.convert(row, _VoteRow)
         except msgspec.ValidationError as cause:
             raise damage.corrupt(self.path, f"current_term and voted_for are unreadable ({cause})") from cause
-        if crc != _crc_of(current_term, voted_for):
+        if crc != crc_of(current_term, voted_for):
             raise damage.corrupt(self.path, "current_term and voted_for fail their checksum")
         return current_term, voted_for
 
-    def _read_entries(self, connection: sqlite3.Connection) -> Iterator[Entry]:
-        last_index = 0
-        for row in connection.execute(_BLOCKS):
+    def _read_base(self, connection: sqlite3.Connection) -> tuple[LogIndex, Term]:
+        row = connection.execute("SELECT last_included_index, last_included_term, crc FROM base").fetchone()
+        try:
+            index, term, crc = msgspec.convert(row, _BaseRow)
+        except msgspec.ValidationError as cause:
+            raise damage.corrupt(self.path, f"where the log begins is unreadable ({cause})") from cause
+        if crc != crc_of(index, term):
+            raise damage.corrupt(self.path, "the row that says where the log begins fails its checksum")
+        return index, term
+
+    def _read_entries(self, connection: sqlite3.Connection, last_index: LogIndex) -> Iterator[Entry]:
+        """The entries behind `last_index`, which the first block may hold as well."""
+        for number, row in enumerate(connection.execute(_BLOCKS)):
             first_index, block_last_index, _, entries = self._sound(row)
-            if first_index != last_index + 1:
+            if first_index > last_index + 1 or (number and first_index <= last_index):
                 raise damage.corrupt(
                     self.path, f"entries {last_index + 1} to {first_index - 1} are missing or out of place"
                 )
-            yield from self._decoded(first_index, block_last_index, entries)
+            yield from self._decoded(first_index, block_last_index, entries)[last_index + 1 - first_index :]
             last_index = block_last_index
 
     def _sound(self, row: object) -> _Block:
@@ -238,26 +245,44 @@ class SqliteStorage:
     # Writing
 
     def _commit(self, connection: sqlite3.Connection, changes: Sequence[PersistEffect]) -> None:
-        last_index = self._last_index
-        if len(changes) == 1 and isinstance(changes[0], AppendToLog) and changes[0].prev_log_index == last_index:
+        extent = self._extent
+        if len(changes) == 1 and isinstance(changes[0], AppendToLog) and changes[0].prev_log_index == extent.last_index:
             if changes[0].entries:  # by far the most frequent write is one statement: a transaction of its own
-                self._put_block(connection, _PUT_BLOCK, last_index + 1, changes[0].entries)
+                self._put_block(connection, _PUT_BLOCK, extent.last_index + 1, changes[0].entries)
             return
         connection.execute("BEGIN")
         for change in changes:
             match change:
                 case PersistTermAndVote(current_term=current_term, voted_for=voted_for):
-                    connection.execute(_PUT_VOTE, (current_term, voted_for, _crc_of(current_term, voted_for)))
+                    connection.execute(PUT_VOTE, (current_term, voted_for, crc_of(current_term, voted_for)))
                     self._pages_in_wal += 1
-                case AppendToLog(prev_log_index=prev_log_index, entries=entries):
-                    if prev_log_index < last_index:
-                        self._drop_after(connection, prev_log_index)
-                    if entries:
-                        self._put_block(connection, _PUT_BLOCK, prev_log_index + 1, entries)
-                    last_index = prev_log_index + len(entries)
+                case AppendToLog():
+                    self._append(connection, change, extent)
+                case CompactLog():
+                    self._compact(connection, change, extent)
+                case ReceiveSnapshotChunk():
+                    raise AssertionError("refused by the extent")
                 case _:
                     assert_never(change)
+            extent = extent.after([change])
         connection.execute("COMMIT")
+
+    def _append(self, connection: sqlite3.Connection, change: AppendToLog, extent: Extent) -> None:
+        if change.prev_log_index < extent.last_index:
+            self._drop_after(connection, change.prev_log_index)
+        if change.entries:
+            self._put_block(connection, _PUT_BLOCK, change.prev_log_index + 1, change.entries)
+
+    def _compact(self, connection: sqlite3.Connection, change: CompactLog, extent: Extent) -> None:
+        index, term = change.last_included_index, change.last_included_term
+        if change.discards_all:
+            connection.execute(_DROP_ALL_BLOCKS)
+        elif index > extent.last_included_index:
+            connection.execute(_DROP_BLOCKS_UP_TO, (index,))
+        else:
+            return
+        connection.execute(PUT_BASE, (index, term, crc_of(index, term)))
+        self._pages_in_wal = _CHECKPOINT_PAGES  # what was dropped may be any number of pages
 
     def _drop_after(self, connection: sqlite3.Connection, prev_log_index: LogIndex) -> None:
         connection.execute(_DROP_BLOCKS, (prev_log_index,))
@@ -275,7 +300,7 @@ class SqliteStorage:
         last_index = first_index + len(entries) - 1
         blob = _encode(entries)
         connection.execute(statement, (first_index, last_index, _block_crc(first_index, last_index, blob), blob))
-        self._pages_in_wal += 2 + len(blob) // _PAGE_SIZE
+        self._pages_in_wal += 2 + len(blob) // PAGE_SIZE
 
     def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
         (busy, _, _) = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
@@ -295,51 +320,6 @@ class SqliteStorage:
     def _fail(self, cause: Exception) -> StorageError:
         self._failure = damage.translated(self.path, cause)
         return self._failure
-
-
-def _create(path: Path, identity: tuple[str, ServerId]) -> None:
-    """Make a complete database under another name, then give it its own: see rule 1."""
-    unfinished = _beside(path, ".new")
-    for leftover in (unfinished, _beside(unfinished, "-journal"), _beside(unfinished, "-wal")):
-        leftover.unlink(missing_ok=True)
-    meta = (FORMAT_VERSION, *identity, datetime.now(UTC).isoformat(timespec="seconds"))
-    with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
-        connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(f"BEGIN; {_SCHEMA}")
-        connection.execute(_PUT_META, (*meta, _crc_of(*meta)))
-        connection.execute(_PUT_VOTE, (0, None, _crc_of(0, None)))
-        connection.execute("COMMIT")
-    unfinished.rename(path)
-    sync_directory(path.parent)
-
-
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    """Open the existing database `path` (mode=rw: never create one).
-
-    The connection is opened by the thread that builds the peer and used by the one that runs it, one at a time;
-    SQLite itself has no objection (it is built serialized), so the check of Python's wrapper is switched off.
-    """
-    uri = f"{path.as_uri()}?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: its plain fsync leaves the data in the drive's cache
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def _crc_of(*values: int | str | None) -> int:
-    return zlib.crc32(_encode(values))
 
 
 def _block_crc(first_index: LogIndex, last_index: LogIndex, blob: bytes) -> int:

@@ -287,8 +287,8 @@ def test_data_of_another_cluster_or_server_is_refused(path: Path, cluster_id: st
 
 
 def test_a_file_of_another_format_version_is_refused(path: Path) -> None:
-    alter(path, "UPDATE meta SET format = 2")
-    with pytest.raises(UnknownFormat, match="format version 2; this program reads version 1"):
+    alter(path, "UPDATE meta SET format = 3")
+    with pytest.raises(UnknownFormat, match="format version 3; this program reads version 2"):
         open_storage(path)
 
 
