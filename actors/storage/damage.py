@@ -32,6 +32,17 @@ def corrupt(path: Path, damage: str) -> CorruptStorage:
     )
 
 
+def corrupt_snapshot(path: Path, damage: str) -> CorruptStorage:
+    """`damage` says what is wrong with the snapshot at `path`."""
+    return CorruptStorage(
+        f"the snapshot {path} is damaged: {damage}",
+        why="the entries that it stands for were cut off the log because of it, or will be. All of them are committed, "
+        "so a server that went on without them would break what a majority agreed on",
+        fix="remove this peer from the cluster and add a new one under an id that was never used, with an empty data "
+        "directory; it gets a snapshot from the others. Keep the damaged file until you know what damaged it",
+    )
+
+
 def unknown_format(path: Path, found: int, known: int) -> UnknownFormat:
     return UnknownFormat(
         f"{path} has format version {found}; this program reads version {known}",

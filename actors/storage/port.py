@@ -85,7 +85,8 @@ class Storage(Protocol):
 class Snapshots(Protocol):
     """The snapshots of one server (paper 7), durable as its storage is.
 
-    `receive` and `prune` have one caller at a time; all others may be called by any thread at any time.
+    `save` has one caller at a time, who may be another thread than the one that calls the rest; `read` and `load` may
+    be called by any thread at any time.
     """
 
     def save(
@@ -115,12 +116,16 @@ class Snapshots(Protocol):
         ...
 
     def latest(self) -> Snapshot | None:
-        """The snapshot with the highest index, checked; raises `CorruptStorage` if it is damaged."""
+        """The snapshot with the highest index.  Raises `CorruptStorage` if it is obviously damaged; `load` checks all
+        of it."""
         ...
 
     def latest_sound(self, log_begins_behind: LogIndex) -> Snapshot | None:
-        """As `latest`, for a start; but damaged ones are put aside, with a warning, if the log reaches back without
-        them: to the next older snapshot, or, with nothing compacted, to its first entry."""
+        """As `latest`, for a start, and checked completely.
+
+        A damaged one is put aside, with a warning, if the log reaches back without it: to the next older snapshot, or,
+        with nothing compacted, to its first entry.  Else `CorruptStorage` is raised.
+        """
         ...
 
     def prune(self, keep: Snapshot) -> None:

@@ -1,0 +1,148 @@
+"""A server's disk: its log's storage and its snapshots as one ordered stream.
+
+Persist effects are one stream (`raft_core.effects`, rule 1): a later one never becomes durable before an earlier one.
+The log takes a stretch of it in one transaction; a part of a snapshot ends the stretch, goes to the files of snapshots,
+and another stretch begins.  So no compaction is ever carried out before the part that completed its snapshot.
+
+A log is cut only where a durable snapshot holds what is dropped (paper 7).  A crash may come between the two; `load`
+then finds a snapshot that the log knows nothing of and does what the core would have done: see `reconcile`.  Once the
+log is cut, snapshots older than the newest are of no use and are forgotten, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from actors.storage.port import CorruptStorage, LogGap, Snapshots, Storage, Stored
+from raft_core.configuration import Snapshot
+from raft_core.effects import CompactLog, PersistEffect, ReceiveSnapshotChunk
+
+
+class Recovered(NamedTuple):
+    """What a server finds on its disk when it starts."""
+
+    stored: Stored
+    snapshot: Snapshot | None
+    """It holds everything up to where the log begins, and maybe more; its content is in the snapshots."""
+
+
+class Arrival(NamedTuple):
+    """The last part of a snapshot was written, or what came was not that snapshot."""
+
+    snapshot: Snapshot
+    is_sound: bool
+    """It is durable; False: nothing of it was kept."""
+
+
+class Disk:
+    """The two ports of one server, written together.  One caller at a time."""
+
+    def __init__(self, storage: Storage, snapshots: Snapshots) -> None:
+        self.storage = storage
+        self.snapshots = snapshots
+
+    @property
+    def blocking(self) -> bool:
+        """May a call wait for a disk?"""
+        return self.storage.blocking
+
+    def load(self) -> Recovered:
+        """Everything that is there, checked and reconciled.  Raises `CorruptStorage`."""
+        stored = self.storage.load()
+        snapshot = self.snapshots.latest_sound(stored.last_included_index)
+        stored, compaction = reconcile(stored, snapshot)
+        if compaction is not None:
+            self.storage.write([compaction])
+        return Recovered(stored, snapshot)
+
+    def write(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...]:
+        """Make `changes` durable, in order, and say which snapshots arrived.
+
+        What stands between two parts of snapshots is one transaction.  Raises `LogGap`, for that transaction, if the
+        log was to be cut where no durable snapshot holds what is dropped.
+        """
+        arrivals: list[Arrival] = []
+        stretch: list[PersistEffect] = []
+        for change in changes:
+            if isinstance(change, ReceiveSnapshotChunk):
+                self._write_log(stretch)
+                stretch = []
+                is_sound = self.snapshots.receive(change.snapshot, change.offset, change.data)
+                if is_sound is not None:
+                    arrivals.append(Arrival(change.snapshot, is_sound))
+            else:
+                stretch.append(change)
+        self._write_log(stretch)
+        return tuple(arrivals)
+
+    def _write_log(self, stretch: Sequence[PersistEffect]) -> None:
+        compactions = [change.last_included_index for change in stretch if isinstance(change, CompactLog)]
+        newest = self.snapshots.latest() if compactions else None
+        if compactions and (newest is None or newest.last_included_index < max(compactions)):
+            raise _not_covered(max(compactions), newest)
+        if stretch:
+            self.storage.write(stretch)
+        if newest is not None:
+            self.snapshots.prune(newest)
+
+    def close(self) -> None:
+        """Close the log's storage; snapshots are not held open."""
+        self.storage.close()
+
+
+def reconcile(stored: Stored, snapshot: Snapshot | None) -> tuple[Stored, CompactLog | None]:
+    """What a log is worth beside the newest snapshot, and what must be written so that the disk says the same.
+
+    A log that holds the snapshot's last entry stays as it is; how much of it is kept behind a snapshot is the core's
+    choice.  One that ends before it, or has an entry of another term there, was to give way to it when the server fell
+    (Figure 13, receiver 6 and 7).  A log that begins behind what any snapshot holds has lost its beginning.
+    """
+    covered = snapshot.last_included_index if snapshot is not None else 0
+    if covered < stored.last_included_index:
+        raise _beginning_lost(stored, covered)
+    if snapshot is None or stored.term_at(covered) == snapshot.last_included_term:
+        return stored, None
+    term = snapshot.last_included_term
+    if covered == stored.last_included_index:
+        raise _two_pasts(stored, term)
+    compacted = replace(stored, entries=(), last_included_index=covered, last_included_term=term)
+    return compacted, CompactLog(covered, term, discards_all=True)
+
+
+_WHY_FINAL = (
+    "the entries that are missing are committed; a server without them could help to elect a leader without them"
+)
+_FIX_FINAL = (
+    "restore the snapshot if you have it; else remove this peer from the cluster and add a new one under an id that "
+    "was never used, with an empty data directory"
+)
+
+
+def _beginning_lost(stored: Stored, covered: int) -> CorruptStorage:
+    return CorruptStorage(
+        f"the log begins behind index {stored.last_included_index}, and "
+        + (f"the newest snapshot ends at index {covered}" if covered else "there is no snapshot"),
+        why=_WHY_FINAL,
+        fix=_FIX_FINAL,
+    )
+
+
+def _two_pasts(stored: Stored, term: int) -> CorruptStorage:
+    return CorruptStorage(
+        f"the log begins behind an entry of term {stored.last_included_term} at index {stored.last_included_index}, "
+        f"but the snapshot of that index ends with one of term {term}",
+        why="both are committed, and two different entries cannot be (paper 5.4.3): one is not this server's",
+        fix=_FIX_FINAL,
+    )
+
+
+def _not_covered(index: int, newest: Snapshot | None) -> LogGap:
+    return LogGap(
+        f"the log was to begin behind index {index}, but "
+        + (f"the newest snapshot ends at index {newest.last_included_index}" if newest else "there is no snapshot"),
+        why="what a log drops must be in a durable snapshot (paper 7). Nothing was dropped",
+        fix="restart the peer, so that it learns what is there, and report this as a bug",
+    )

@@ -1,0 +1,358 @@
+"""Snapshots as files (paper 7): what stands for the beginning of a log once that is cut off.
+
+    length of the head | CRC-32 of the head | head | content          (numbers: 4 bytes, little-endian)
+
+The head is an array of msgpack: format version, cluster id, server id, and the `Snapshot`, whose `checksum` is the
+SHA-256 of the content and whose `size` is its length.  The content is opaque here.
+
+Rules of the files
+------------------
+1. A file has its name only once it is complete: written under another name, synced, renamed, directory synced (the
+   syncs only if `synchronous`, as in `sqlite`).  So a file under a snapshot's name that is not as it was written is
+   damage, and said so.  One under any other name is work that was not finished: it holds nothing that anybody relies
+   on, and is removed without a word.
+2. A name is the index, the term and the beginning of the checksum.  Which snapshot is the newest is decided by these as
+   numbers: as strings, "9" comes after "10".  The checksum is in the name because two snapshots of one index may meet,
+   our own and the leader's: equal states, but not always equal bytes.  Neither ever takes the other's place, so whoever
+   knows a `Snapshot` reads that one or none.
+3. Damage is never repaired in silence.  If the newest snapshot is damaged and the log begins behind it, the server must
+   not start.  If the log reaches back without it (the log was not cut yet), nothing is lost: the file is put aside as
+   evidence, under a name of its own, and the log of this process says so.
+4. What belongs to another cluster or server is refused, as the log's file is.
+
+Who may call what at the same time
+----------------------------------
+`save` is the applier's; `receive`, `received`, `latest` and `prune` are the disk's; the two may be at work at the same
+time, and `read` and `load` beside both, in any thread.  This needs no lock: those that write never use the same name
+(rule 2; unfinished files have an ending for each), a name appears at once, and readers open what they read anew each
+time, so that a file which is removed meanwhile is either read or `SnapshotGone`.
+
+Rejected: snapshots as blobs in the database (a snapshot would hold up every write of the log, and pages freed by an old
+one stay in the file); one file that is overwritten (a crash would leave neither snapshot).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from msgspec import MsgspecError, Struct, msgpack
+
+from actors.storage import damage
+from actors.storage.files import make_directory, remove_if_there, sync_directory
+from actors.storage.port import CorruptStorage, SnapshotGone
+from raft_core.configuration import Configured, Snapshot
+from raft_core.types import LogIndex, ServerId, Term
+
+FORMAT = 1
+LOG = logging.getLogger("actorum.storage")
+"""Damage that could be passed over (WARNING)."""
+
+_NAME: Final = re.compile(r"(\d+)-(\d+)-[0-9a-f]{16}\.snapshot(\.part)?")
+_SAVING, _PART, _DAMAGED = ".saving", ".part", ".damaged"
+_SIZES = struct.Struct("<II")
+_LARGEST_HEAD = 16 << 20
+"""Bytes; a longer one is a damaged length."""
+_PIECE = 1 << 20
+"""Bytes that are hashed at a time."""
+
+_encode = msgpack.Encoder().encode
+
+
+class _Head(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    format: int
+    cluster_id: str
+    server_id: ServerId
+    snapshot: Snapshot
+
+
+_decode_head = msgpack.Decoder(_Head).decode
+_decode_any = msgpack.Decoder(list[object]).decode
+
+
+class SnapshotFiles:
+    """The `Snapshots` of one server in `directory`, which is created if it does not exist.
+
+    It takes no lock of its own: whoever holds that of the server's storage may use it.  Raises `StorageError` if the
+    operating system refuses.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str], *, cluster_id: str, server_id: ServerId, synchronous: bool
+    ) -> None:
+        self.directory: Path = Path(directory).absolute()
+        self._owner = (cluster_id, server_id)
+        self._synchronous = synchronous
+        self._arriving: _Arriving | None = None
+        """What `receive` knows of the parts so far; they are in a file, so this can be made anew."""
+        with self._failing(self.directory):
+            make_directory(self.directory)
+            self._remove_unfinished(_SAVING)
+
+    # Keeping our own
+
+    def save(
+        self, last_included_index: LogIndex, last_included_term: Term, configured: Configured, content: bytes
+    ) -> Snapshot:
+        """Write a snapshot of this server's own; it is durable when this returns."""
+        checksum = sha256(content).hexdigest()
+        snapshot = Snapshot(last_included_index, last_included_term, configured, len(content), checksum)
+        unfinished = self._path(snapshot, _SAVING)
+        try:
+            with self._failing(unfinished):
+                with unfinished.open("wb") as file:
+                    file.write(self._head(snapshot))
+                    file.write(content)
+                self._publish(unfinished, self._path(snapshot))
+        except BaseException:
+            remove_if_there(unfinished)  # the disk may be full because of it
+            raise
+        return snapshot
+
+    def _publish(self, unfinished: Path, path: Path) -> None:
+        """Make a complete file durable, then give it its name: see rule 1."""
+        if self._synchronous:
+            with unfinished.open("r+b") as file:
+                os.fsync(file.fileno())
+        unfinished.rename(path)
+        if self._synchronous:
+            sync_directory(self.directory)
+
+    # Receiving another's
+
+    def receive(self, snapshot: Snapshot, offset: int, data: bytes) -> bool | None:
+        """Take a part; see `Snapshots`.  Parts are not synced, and what was lost of them shows in the checksum."""
+        with self._failing(self._path(snapshot, _PART)):
+            arriving = self._arriving_at(snapshot, offset)
+            if arriving is None or offset + len(data) > snapshot.size:
+                self._forget_parts()
+                return False
+            with self._path(snapshot, _PART).open("r+b") as file:
+                file.seek(arriving.head_size + offset)
+                file.write(data)
+            arriving.take(data)
+            return self._finished(arriving) if arriving.offset == snapshot.size else None
+
+    def received(self, snapshot: Snapshot) -> int:
+        """How many bytes of this very snapshot are here.  For the caller of `receive`."""
+        if self._path(snapshot).exists():
+            return snapshot.size
+        with contextlib.suppress(FileNotFoundError, CorruptStorage), self._path(snapshot, _PART).open("rb") as file:
+            if self._read_head(file).snapshot == snapshot:
+                there = os.fstat(file.fileno()).st_size - file.tell()
+                return there if there <= snapshot.size else 0
+        return 0
+
+    def _arriving_at(self, snapshot: Snapshot, offset: int) -> _Arriving | None:
+        """What has come of `snapshot`, if that ends at `offset`; at 0 it begins anew, and others are given up."""
+        if offset == 0:
+            self._forget_parts()
+            head = self._head(snapshot)
+            self._path(snapshot, _PART).write_bytes(head)
+            self._arriving = _Arriving(snapshot, len(head))
+        elif self._arriving is None or self._arriving.snapshot != snapshot:
+            self._arriving = self._resumed(snapshot)
+        arriving = self._arriving
+        return arriving if arriving is not None and arriving.offset == offset else None
+
+    def _resumed(self, snapshot: Snapshot) -> _Arriving | None:
+        """After a restart: what is in the file is hashed again."""
+        there = self.received(snapshot)
+        path = self._path(snapshot, _PART)
+        if not there or not path.exists():
+            return None
+        arriving = _Arriving(snapshot, len(self._head(snapshot)))
+        with path.open("rb") as file:
+            file.seek(arriving.head_size)
+            for piece in _pieces(file):
+                arriving.take(piece)
+        return arriving
+
+    def _finished(self, arriving: _Arriving) -> bool:
+        snapshot = arriving.snapshot
+        is_sound = arriving.hash.hexdigest() == snapshot.checksum
+        if is_sound:
+            self._publish(self._path(snapshot, _PART), self._path(snapshot))
+        self._forget_parts()
+        return is_sound
+
+    def _forget_parts(self) -> None:
+        self._arriving = None
+        self._remove_unfinished(_PART)
+
+    # Reading
+
+    def read(self, snapshot: Snapshot, offset: int, length: int) -> bytes:
+        """A part of the content, for sending."""
+        with self._opened(snapshot) as file:
+            file.seek(offset, os.SEEK_CUR)
+            return file.read(length)
+
+    def load(self, snapshot: Snapshot) -> bytes:
+        """The content, checked."""
+        with self._opened(snapshot) as file:
+            content = file.read()
+        if sha256(content).hexdigest() != snapshot.checksum:
+            raise damage.corrupt_snapshot(self._path(snapshot), "its content fails its checksum")
+        return content
+
+    def latest(self) -> Snapshot | None:
+        """The snapshot with the highest index; its head is checked, its content is by `load`."""
+        newest = max(self._files(), default=None)
+        return self._snapshot_in(newest[-1]) if newest else None
+
+    def latest_sound(self, log_begins_behind: LogIndex) -> Snapshot | None:
+        """The newest one that is what was written, content and all: see rule 3."""
+        damaged: list[tuple[Path, CorruptStorage]] = []
+        sound: Snapshot | None = None
+        for *_, path in sorted(self._files(), reverse=True):
+            try:
+                sound = self._snapshot_in(path)
+                self._check_content(path, sound)
+                break
+            except CorruptStorage as found:
+                damaged.append((path, found))
+                sound = None
+        if damaged and log_begins_behind > (sound.last_included_index if sound else 0):
+            raise damaged[0][1]
+        for path, error in damaged:
+            self._put_aside(path, error)
+        return sound
+
+    def _check_content(self, path: Path, snapshot: Snapshot) -> None:
+        found = sha256()
+        with self._opened(snapshot) as file:
+            for piece in _pieces(file):
+                found.update(piece)
+        if found.hexdigest() != snapshot.checksum:
+            raise damage.corrupt_snapshot(path, "its content fails its checksum")
+
+    def _put_aside(self, path: Path, error: CorruptStorage) -> None:
+        aside = path.with_name(path.name + _DAMAGED)
+        LOG.warning("%s; the log reaches back without it, so the server goes on. It is kept as %s", error, aside)
+        with self._failing(path):
+            path.rename(aside)
+
+    def _files(self, ending: str | None = None) -> Iterator[tuple[LogIndex, Term, str, Path]]:
+        """Index, term, name and path of every snapshot, or of every one with this ending; they sort by number."""
+        with self._failing(self.directory):
+            for name in os.listdir(self.directory):
+                found = _NAME.fullmatch(name)
+                if found and found[3] == ending:
+                    yield int(found[1]), int(found[2]), name, self.directory / name
+
+    def _snapshot_in(self, path: Path) -> Snapshot:
+        with self._failing(path), path.open("rb") as file:
+            snapshot = self._read_head(file).snapshot
+        if self._path(snapshot) != path:
+            raise damage.corrupt_snapshot(path, f"it has the name of another one: it is {self._path(snapshot).name}")
+        return snapshot
+
+    @contextlib.contextmanager
+    def _opened(self, snapshot: Snapshot) -> Iterator[BinaryIO]:
+        """The file of `snapshot`, at the beginning of the content."""
+        path = self._path(snapshot)
+        with self._failing(path):
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                raise _gone(path) from None
+            with file:
+                if self._read_head(file).snapshot != snapshot:
+                    raise damage.corrupt_snapshot(path, "it says that it is another one than its name says")
+                yield file
+
+    # Heads
+
+    def _head(self, snapshot: Snapshot) -> bytes:
+        head = _encode(_Head(FORMAT, *self._owner, snapshot))
+        return _SIZES.pack(len(head), zlib.crc32(head)) + head
+
+    def _read_head(self, file: BinaryIO) -> _Head:
+        """Read and check the head of the open `file`, up to where the content begins."""
+        path = Path(file.name)
+        sizes = file.read(_SIZES.size)
+        length, checksum = _SIZES.unpack(sizes) if len(sizes) == _SIZES.size else (0, 0)
+        encoded = file.read(length) if length <= _LARGEST_HEAD else b""
+        if not encoded or zlib.crc32(encoded) != checksum:
+            raise damage.corrupt_snapshot(path, "its head fails its checksum")
+        head = _decoded(path, encoded)
+        if (head.cluster_id, head.server_id) != self._owner:
+            raise damage.wrong_cluster(path, (head.cluster_id, head.server_id), self._owner)
+        return head
+
+    # Forgetting
+
+    def prune(self, keep: Snapshot) -> None:
+        """Remove all that are older than `keep`, and what was begun of such.  If `keep` is not here, nothing is."""
+        if not self._path(keep).exists():
+            raise _gone(self._path(keep))
+        older = [file for file in self._files() if file[0] < keep.last_included_index]
+        begun = [file for file in self._files(_PART) if file[0] <= keep.last_included_index]
+        with self._failing(self.directory):
+            for *_, path in older + begun:
+                remove_if_there(path)
+        if begun:
+            self._arriving = None
+
+    def _remove_unfinished(self, ending: str) -> None:
+        for path in self.directory.glob(f"*{ending}"):
+            remove_if_there(path)
+
+    def _path(self, snapshot: Snapshot, ending: str = "") -> Path:
+        index, term = snapshot.last_included_index, snapshot.last_included_term
+        return self.directory / f"{index:020}-{term:020}-{snapshot.checksum[:16]}.snapshot{ending}"
+
+    @contextlib.contextmanager
+    def _failing(self, path: Path) -> Iterator[None]:
+        """What the operating system refuses is a `StorageError`."""
+        try:
+            yield
+        except OSError as cause:
+            raise damage.translated(path, cause) from cause
+
+
+class _Arriving:
+    """A snapshot of which the bytes up to `offset` are here, and the hash of these."""
+
+    def __init__(self, snapshot: Snapshot, head_size: int) -> None:
+        self.snapshot = snapshot
+        self.head_size = head_size
+        self.offset = 0
+        self.hash = sha256()
+
+    def take(self, data: bytes) -> None:
+        """`data` comes next."""
+        self.hash.update(data)
+        self.offset += len(data)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(_PIECE), b"")
+
+
+def _decoded(path: Path, encoded: bytes) -> _Head:
+    """A head whose bytes are those that were written: ours, or that of another version."""
+    try:
+        version = _decode_any(encoded)[0]
+        if isinstance(version, int) and version != FORMAT:
+            raise damage.unknown_format(path, version, FORMAT)
+        return _decode_head(encoded)
+    except (MsgspecError, IndexError) as cause:
+        raise damage.corrupt_snapshot(path, f"its head makes no sense ({cause})") from cause
+
+
+def _gone(path: Path) -> SnapshotGone:
+    return SnapshotGone(
+        f"the snapshot {path.name} is no longer there",
+        why="a newer one took its place, and holds all that was in it",
+        fix="go on with the newest",
+    )
