@@ -202,7 +202,9 @@ class SnapshotsConformance(ABC):
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(
-        content=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200), max_size=8), restarts=st.sets(st.integers(0, 8))
+        content=st.binary(max_size=200),
+        cuts=st.lists(st.integers(0, 200), max_size=8),
+        restarts=st.sets(st.integers(0, 8)),
     )
     def test_any_partition_into_parts_gives_the_content(
         self, content: bytes, cuts: list[int], restarts: set[int]
