@@ -250,6 +250,21 @@ class StorageConformance(_Suite):
         self.check_unchanged_by(kept, [PersistTermAndVote(8, "n8"), change])
         self.check_unchanged_by(kept, [CompactLog(3, 1), append(4, ()), change])
 
+    @pytest.mark.parametrize("discards_all", [False, True])
+    def test_the_next_peer_finds_a_compacted_log_with_the_same_bounds(self, discards_all: bool) -> None:
+        storage = self.make_storage()
+        storage.write([append(0, entries_of(1, 6)), CompactLog(4, 1, discards_all)])
+        for misfit in (append(3, entries_of(2, 1)), append(7, entries_of(2, 1)), CompactLog(3, 1, discards_all=True)):
+            storage = self.reopen(storage)
+            with pytest.raises(LogGap):
+                storage.write([misfit])
+        storage = self.reopen(storage)
+        expected = storage.load()
+        change = append(4, entries_of(2, 3))
+        storage.write([change])
+        assert storage.load() == after(expected, [change])
+        storage.close()
+
     def check_unchanged_by(self, kept: Sequence[PersistEffect], refused: Sequence[PersistEffect]) -> None:
         storage, expected = self.make_storage(), after(Stored(), kept)
         storage.write(kept)

@@ -266,7 +266,9 @@ def test_a_crash_between_any_two_steps_loses_nothing(tmp_path: Path, open_disk: 
     for step, log_holds in enumerate(LOGS):
         for _ in range(2):  # what the first start repaired, the second finds in order
             with closing(open_disk(tmp_path / f"crash-{step}")) as disk:
-                check_whole(disk.load(), log_holds)
+                recovered = disk.load()
+                check_whole(recovered, log_holds)
+                assert disk.storage.load() == recovered.stored, "the disk says what the server was told"
 
 
 @DISKS_WITH_FILES
