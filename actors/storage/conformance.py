@@ -339,7 +339,7 @@ def _change(draw: st.DrawFn, extent: Extent) -> PersistEffect:
         case "vote":
             return PersistTermAndVote(draw(st.integers(0, 9)), draw(st.none() | st.text(max_size=3)))
         case "append":
-            return append(draw(st.integers(*extent)), draw(_ENTRIES))
+            return append(draw(st.integers(extent.last_included_index, extent.last_index)), draw(_ENTRIES))
         case "compact":
             return CompactLog(draw(st.integers(0, extent.last_index)), draw(st.integers(0, 9)))
         case _:

@@ -107,8 +107,10 @@ class JournalStorage:
         try:
             self._content.write(changes)
             self._append(_record(_encode(changes)))
-            if any(isinstance(change, CompactLog) for change in changes):
-                self._forget(self._content.load())
+            for change in changes:
+                if isinstance(change, CompactLog):
+                    self._forget(self._content.load())
+                    break
         except LogGap:
             raise  # `MemoryStorage` refuses before it touches anything
         except Exception as cause:

@@ -24,6 +24,7 @@ class MemoryStorage:
         self._current_term: Term = 0
         self._voted_for: ServerId | None = None
         self._entries: list[Entry] = []
+        self._extent = Extent()
         self._last_included_index: LogIndex = 0
         self._last_included_term: Term = 0
 
@@ -40,13 +41,13 @@ class MemoryStorage:
     def write(self, changes: Sequence[PersistEffect]) -> None:
         """Carry out `changes`; raises `LogGap` and changes nothing if they do not fit."""
         # Asked first, because nothing after it can fail: that is what makes the write atomic without a copy of the log.
-        Extent(self._last_included_index, self._last_included_index + len(self._entries)).after(changes)
+        self._extent = self._extent.after(changes)
         for change in changes:
             match change:
-                case PersistTermAndVote():
-                    self._current_term, self._voted_for = change.current_term, change.voted_for
                 case AppendToLog():
                     self._entries[change.prev_log_index - self._last_included_index :] = change.entries
+                case PersistTermAndVote():
+                    self._current_term, self._voted_for = change.current_term, change.voted_for
                 case CompactLog():
                     self._compact(change)
                 case ReceiveSnapshotChunk():

@@ -24,7 +24,7 @@ One call, rather than one for the vote and one for the log: a transaction costs 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from msgspec import Struct
 
@@ -175,7 +175,7 @@ class StorageInUse(StorageError):
     code = "STORAGE-IN-USE"
 
 
-class Extent(NamedTuple):
+class Extent(Struct, frozen=True, gc=False):
     """Where a log begins and ends: it holds the entries behind `last_included_index` up to `last_index`."""
 
     last_included_index: LogIndex = 0
@@ -186,44 +186,38 @@ class Extent(NamedTuple):
 
         Raises `LogGap` if one of them does not fit: entries behind the end, or in what is compacted; a compaction to
         an index that the log does not reach, or back to one that it has left.  To compact once more what is compacted
-        already is nothing to do: it happens when what was cut off survives in a journal.
+        already is nothing to do: two snapshots may be taken of one index.
         """
-        extent = self
+        begin, end = self.last_included_index, self.last_index
         for change in changes:
             match change:
+                case AppendToLog(prev_log_index=prev_log_index):  # by far the most frequent
+                    if not begin <= prev_log_index <= end:
+                        raise _gap(f"entries were to be written after index {prev_log_index}", begin, end)
+                    end = prev_log_index + len(change.entries)
                 case PersistTermAndVote():
                     pass
-                case AppendToLog():
-                    extent = extent._appended(change)
                 case CompactLog():
-                    extent = extent._compacted(change)
+                    begin, end = _compacted(change, begin, end)
                 case ReceiveSnapshotChunk():
-                    raise _gap("a part of a snapshot was to be written to the log", "it belongs to the snapshots")
+                    raise _gap("a part of a snapshot was to be written to the log", begin, end)
                 case _:
                     assert_never(change)
-        return extent
-
-    def _appended(self, change: AppendToLog) -> Extent:
-        prev_log_index = change.prev_log_index
-        if not self.last_included_index <= prev_log_index <= self.last_index:
-            raise _gap(f"entries were to be written after index {prev_log_index}", self._described())
-        return self._replace(last_index=prev_log_index + len(change.entries))
-
-    def _compacted(self, change: CompactLog) -> Extent:
-        index = change.last_included_index
-        if change.discards_all and index >= self.last_included_index:
-            return Extent(index, index)
-        if change.discards_all or index > self.last_index:
-            raise _gap(f"the log was to begin behind index {index}", self._described())
-        return self._replace(last_included_index=max(index, self.last_included_index))
-
-    def _described(self) -> str:
-        return f"the log begins behind index {self.last_included_index} and ends at index {self.last_index}"
+        return Extent(begin, end)
 
 
-def _gap(asked: str, present: str) -> LogGap:
+def _compacted(change: CompactLog, begin: LogIndex, end: LogIndex) -> tuple[LogIndex, LogIndex]:
+    index = change.last_included_index
+    if change.discards_all and index >= begin:
+        return index, index
+    if change.discards_all or index > end:
+        raise _gap(f"the log was to begin behind index {index}", begin, end)
+    return max(index, begin), end
+
+
+def _gap(asked: str, begin: LogIndex, end: LogIndex) -> LogGap:
     return LogGap(
-        f"{asked}, but {present}",
+        f"{asked}, but the log begins behind index {begin} and ends at index {end}",
         why="a log has no holes (paper 5.3), and what is compacted is committed and stays as it is (paper 7); the "
         "caller is mistaken about what is stored. Nothing was changed",
         fix="restart the peer, so that it learns from its storage what is there, and report this as a bug",
