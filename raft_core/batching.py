@@ -8,16 +8,20 @@ forward to an earlier one, an answer may move back to a later one, never the oth
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
 from raft_core.effects import (
     AppendToLog,
     ApplyCommitted,
+    CompactLog,
     Effect,
     PersistTermAndVote,
+    ReceiveSnapshotChunk,
     ResetElectionTimer,
     ResetHeartbeatTimer,
+    RestoreSnapshot,
     Send,
     StopHeartbeatTimer,
 )
@@ -26,6 +30,15 @@ from raft_core.messages import AppendEntries, AppendEntriesResult
 from raft_core.state import Server, Transition
 from raft_core.step import step
 from raft_core.types import Settings
+
+
+_NOTHING_PASSES: Final[dict[type[Effect], type[Effect]]] = {
+    PersistTermAndVote: AppendToLog,
+    CompactLog: AppendToLog,
+    ReceiveSnapshotChunk: AppendToLog,
+    RestoreSnapshot: ApplyCommitted,
+}
+"""No later effect of the kind on the right moves before one on the left."""
 
 
 def step_all(server: Server, events: Sequence[Event]) -> Transition:
@@ -63,8 +76,7 @@ def coalesce(effects: Iterable[Effect], settings: Settings) -> tuple[Effect, ...
                     merged[position] = together
                     continue
             latest[key] = len(merged)
-        elif isinstance(effect, PersistTermAndVote):
-            latest.pop(AppendToLog, None)
+        latest.pop(_NOTHING_PASSES.get(type(effect)), None)
         merged.append(effect)
     return tuple([effect for effect in merged if effect is not None])
 
