@@ -64,9 +64,15 @@ def on_election_timeout(server: Server, event: ElectionTimeout) -> Transition:
     server = replace(server, election_timeout=election_timeout(server.settings, event.randomness))
     if isinstance(server.role, Leader):
         return check_quorum(server, server.role)
-    if not server.configuration.has_voter(server.server_id):
+    if not may_campaign(server):
         return Transition(server, (ResetElectionTimer(server.election_timeout), Ignored("not a voter")))
     return become_pre_candidate(server) if server.settings.pre_vote else become_candidate(server)
+
+
+def may_campaign(server: Server) -> bool:
+    """Voters may; and who was one until an entry that may not be committed, for the others may need just this log to
+    be able to elect anybody (thesis 4.2.2).  Its own vote counts only where it is a voter."""
+    return any(known.configuration.has_voter(server.server_id) for known in server.configurations[-2:])
 
 
 def check_quorum(server: Server, leader: Leader) -> Transition:
