@@ -71,12 +71,13 @@ def on_install_snapshot(server: Server, sender: ServerId, request: InstallSnapsh
 def _take(server: Server, sender: ServerId, request: InstallSnapshot) -> Transition:
     """Give the part to the disk if it is the one that is missing; say which one is, unless the disk has to say."""
     snapshot, incoming = request.snapshot, server.incoming
-    held = incoming.offset if incoming is not None and incoming.snapshot == snapshot else 0
-    if held == snapshot.size:
+    is_begun = incoming is not None and incoming.snapshot == snapshot
+    held = incoming.offset if incoming is not None and is_begun else 0
+    if is_begun and held == snapshot.size:
         return Transition(server, (Ignored("the disk is checking the snapshot"),))
     end = request.offset + len(request.data)
     effects: tuple[Effect, ...] = ()
-    if request.offset == held and held < end <= snapshot.size:
+    if request.offset == held and end <= snapshot.size and (request.data or not is_begun):
         server = replace(server, incoming=Incoming(snapshot, end))
         effects = (ReceiveSnapshotChunk(snapshot, held, request.data),)
         held = end
