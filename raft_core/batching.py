@@ -31,7 +31,6 @@ from raft_core.state import Server, Transition
 from raft_core.step import step
 from raft_core.types import Settings
 
-
 _NOTHING_PASSES: Final[dict[type[Effect], type[Effect]]] = {
     PersistTermAndVote: AppendToLog,
     CompactLog: AppendToLog,

@@ -40,7 +40,7 @@ def _acknowledges(index: int) -> AppendEntriesResult:
 
 
 def test_who_was_removed_by_an_entry_that_may_not_be_committed_campaigns_for_the_others_cannot() -> None:
-    """n2 needs a majority of both and n1 refuses it, for n1's log is longer: without n1's campaign nobody ever leads."""
+    """n2 needs n1's vote and n1's log is longer, so n1 refuses: without n1's campaign nobody ever leads."""
     removed = _leader_of_two_without_itself()
     again = restore("n1", ["n1", "n2"], PLAIN, randomness=0, current_term=1, voted_for="n1", entries=removed.log)
     campaigns, effects = step(again, ElectionTimeout(0))
