@@ -54,6 +54,16 @@ from actors.codec import (
     encode_command,
 )
 from actors.errors import BadFrame, BlockingCallInsideApply, UnpicklableCommand, WrongVersion
+from actors.machine_state import (
+    FORMAT,
+    SavableMachine,
+    SavedReplica,
+    SavedSession,
+    decode_replica,
+    loaded_fields,
+    save_machine,
+    set_fields,
+)
 from actors.replies import RefusalKind, decode_refusal, encode_refusal, encode_result
 from actors.signatures import Operation, Signature
 from raft_core.types import Entry, EntryKind, LogIndex
@@ -84,12 +94,9 @@ def refuse_inside_apply(label: str) -> None:
         )
 
 
-class Machine(Protocol):
+class Machine(SavableMachine, Protocol):
     """What the host needs to know of the user's object; `replicated.Replicated` provides it."""
 
-    _machine_name: ClassVar[str]
-    version: ClassVar[int]
-    _replicated_fields: ClassVar[tuple[str, ...]]
     _operations: ClassVar[Mapping[str, Operation[Any, Any]]]
 
 
@@ -279,6 +286,33 @@ class MachineHost:
                 fix="keep locks, files and the like out of the machine",
                 docs=DOCS,
             ) from None
+
+    # --- snapshots ----------------------------------------------------------------------------------------------------
+
+    def save(self) -> bytes:
+        """Everything that the entries up to `last_applied` made of this replica (paper 7): equal on all of them.
+
+        Raises `UnpicklableCommand` if a field holds what its annotation does not say.
+        """
+        sessions = [
+            SavedSession(number, session.last_applied, session.lowest_pending, session.replies)
+            for number, session in self._sessions.items()
+        ]
+        return SavedReplica(FORMAT, self.last_applied, 0, save_machine(self.machine), sessions).encode()
+
+    def restore(self, saved: bytes) -> None:
+        """Become what `save` took down: the machine's fields, the sessions, and `last_applied`.
+
+        A state that an older version of the machine saved is migrated.  Raises `WrongVersion` for that of a newer one
+        or of another machine, `BadFrame` for what is none; then nothing has changed.
+        """
+        replica = decode_replica(saved)
+        set_fields(self.machine, loaded_fields(type(self.machine), replica.machine))
+        self.last_applied = replica.last_applied
+        self._sessions = OrderedDict(
+            (number, Session(last_applied, lowest_pending, replies))
+            for number, last_applied, lowest_pending, replies in replica.sessions
+        )
 
     def state(self) -> dict[str, object]:
         """A copy of the fields of the machine by name, for display."""

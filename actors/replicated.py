@@ -65,7 +65,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 M = TypeVar("M", bound="Replicated")
 
-_RESERVED = frozenset({"cluster", "version"})
+_RESERVED = frozenset({"cluster", "version", "migrate"})
 _MUTABLE = (list, dict, set, bytearray)
 
 
@@ -193,7 +193,7 @@ class _ClusterAccess:
 class Replicated:
     """Base of every machine.  See the module for what may stand in its body.
 
-    `version` is shown beside the name ("counter@1"); raise it when a command's meaning changes.
+    `version` is shown beside the name ("counter@1"); raise it when a command's meaning or a field changes.
     """
 
     version: ClassVar[int] = 1
@@ -201,6 +201,7 @@ class Replicated:
     _machine_name: ClassVar[str] = "replicated"
     _replicated_fields: ClassVar[tuple[str, ...]] = ()
     _operations: ClassVar[Mapping[str, Operation[Any, Any]]] = {}
+    _parts: ClassVar[Mapping[str, type[Replicated]]] = {}
 
     cluster: ClassVar[_ClusterAccess] = _ClusterAccess()
 
@@ -221,6 +222,15 @@ class Replicated:
 
     def __init__(self) -> None:
         """Takes nothing: every replica starts from the defaults."""
+
+    @classmethod
+    def migrate(cls, state: dict[str, Any], from_version: int) -> dict[str, Any]:
+        """The fields that the older `from_version` saved, made into those of this version; plain values by name.
+
+        Override it when a field changes its name, type or meaning.  A field that is new takes its default if it is not
+        in what this returns.
+        """
+        return state
 
     @classmethod
     def _bound(cls, handle: Handle) -> Self:
