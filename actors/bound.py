@@ -61,13 +61,13 @@ class Local:
         self._machine = machine
 
     def call(self, operation: Operation[P, R], options: SubmitOptions, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return operation.function(self._machine, *args, **kwargs)
+        return operation.run(self._machine, *args, **kwargs)
 
     def submit(
         self, operation: Operation[P, R], options: SubmitOptions, /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[R]:
         try:
-            result = operation.function(self._machine, *args, **kwargs)
+            result = operation.run(self._machine, *args, **kwargs)
         except Exception as error:
             failed: Call[R] = Call(_never, EventWaiter(), label=operation.label)
             failed._fail(error)

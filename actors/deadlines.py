@@ -23,7 +23,7 @@ NEVER = float("inf")
 
 
 class Deadlines:
-    """The deadlines of a server: three of Raft's, one of the applier's."""
+    """The deadlines of a server: three of Raft's, one of the applier's, one of the state machine's."""
 
     def __init__(self, randomness: Random) -> None:
         self._random = randomness
@@ -32,6 +32,8 @@ class Deadlines:
         self._heartbeat = NEVER
         self.delivery = NEVER
         """When a follower's applier is to be given what has been committed."""
+        self.expiry = NEVER
+        """When something in the state machine expires (see `replicated_clock`)."""
 
     def set(self, effect: ResetElectionTimer | ResetHeartbeatTimer | StopHeartbeatTimer, now: float) -> None:
         """Carry out a timer effect at time `now`, in seconds."""
@@ -47,7 +49,7 @@ class Deadlines:
     @property
     def next(self) -> float:
         """The time at which something is due, in seconds; infinite if nothing ever is."""
-        return min(self._election, self._contact, self._heartbeat, self.delivery)
+        return min(self._election, self._contact, self._heartbeat, self.delivery, self.expiry)
 
     def due(self, now: float) -> list[Event]:
         """The events that are due at `now`; each is given out once."""

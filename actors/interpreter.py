@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol, assert_never
 from actors.applier import Abandon, Apply, ClientId, Replies, Work
 from actors.deadlines import NEVER, Deadlines
 from actors.protocol import ClientMessage, Status
+from actors.replicated_clock import Stamps
 from actors.requests import Requests
 from raft_core import (
     AppendEntries,
@@ -54,6 +55,8 @@ GATHERING_TIME = 0.005
 """Seconds after which a follower's committed entries go to its applier at the latest."""
 GATHERED_ENTRIES = 64
 """Entries in one piece that go to it at once."""
+EXPIRY_PAUSE = 0.1
+"""Seconds between two attempts to tell the machine that something of it has expired."""
 
 
 class Transport(Protocol):
@@ -103,9 +106,10 @@ class Interpreter:
         deadlines: Deadlines,
         boundary: Callable[[Effect], None] | None = None,
         recorder: Recorder | None = None,
+        stamps: Stamps | None = None,
     ) -> None:
         """`boundary`, if given, is called before each effect is carried out: tests kill the peer there.  `recorder`, if
-        given, learns of each turn before that."""
+        given, learns of each turn before that.  `stamps` are those of a machine that knows the time."""
         self.server = server
         self.role_changes: deque[RoleChanged] = deque(maxlen=256)
         """The latest changes of role, term or leader, oldest first."""
@@ -117,7 +121,8 @@ class Interpreter:
         self._deadlines = deadlines
         self._boundary = boundary
         self._recorder = recorder
-        self._requests = Requests(replies)
+        self._requests = Requests(replies, stamps)
+        self._stamps = stamps
         self._held: deque[Held] = deque()
         self._work: list[Work] = []
         self._has_urgent_work = False
@@ -155,7 +160,19 @@ class Interpreter:
             more, work = self._requests.events(asked, self.server)
             events.extend(more)
             self._give(*work)
+        if now >= self._deadlines.expiry:
+            events.extend(self._expired(now))
         self.handle(events, now)
+
+    def expires(self, clock: int | None, now: float) -> None:
+        """The machine has something to let go when its clock shows `clock`, in milliseconds; None: nothing."""
+        if self._stamps is not None:
+            self._deadlines.expiry = NEVER if clock is None else now + self._stamps.seconds_until(clock)
+
+    def _expired(self, now: float) -> list[Event]:
+        """The leader tells the machine the time.  If that is lost, or another leads just now, it is tried again."""
+        self._deadlines.expiry = now + EXPIRY_PAUSE
+        return self._requests.stamp() if isinstance(self.server.role, Leader) else []
 
     def handle(self, events: list[Event], now: float) -> None:
         """Take `events` through the core and carry out what follows, until nothing more does."""

@@ -1,8 +1,9 @@
 """The state machine of one replica: the user's object, the client sessions, and nothing else (paper 2, thesis 6.3).
 
 `MachineHost` is handed committed entries in log order and answers each with reply bytes.  It is deterministic: equal
-entries from equal states give equal states and equal replies, on every replica; so it has no clock, no randomness and
-no threads, and what it forgets it forgets by counting entries.  One caller at a time, that is the caller's duty.
+entries from equal states give equal states and equal replies, on every replica; so it has no clock but the replicated
+one (`replicated_clock`), no randomness but that of a `Context` and no threads, and what it forgets it forgets by
+counting entries.  One caller at a time, that is the caller's duty.
 
 Rules of the file:
 
@@ -16,12 +17,6 @@ Rules of the file:
    a dict and not a "last sequence seen".
 3. Sessions are limited in number; the one that has been silent for the most log entries goes first.
 
-**Code commands.**  A machine with exactly one field *is* that field to a code command: the function gets the field's
-value, and what it returns, unless None, becomes the new value and is the reply (`lambda value: value + 1`); None means
-it only looked, or changed the value in place.  A machine with several fields is passed itself; the function assigns to
-fields, and what it returns is only the reply.  Both the permission and the runtime tag are settings of the whole
-cluster, never of one replica: replicas that refuse differently drift apart.
-
 Measured (CPython 3.11, 2 cores, batches of 100): 1.4-1.5 us for each `Counter.incr`, of which the envelope is 0.15, the
 arguments, the method and the reply 0.45, the session the rest.
 
@@ -31,28 +26,26 @@ command to roll back (see 1); counting sequences instead of keeping them (loses 
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from copy import deepcopy
-from typing import Any, ClassVar, Final, Protocol, get_type_hints
+from typing import Any, ClassVar, Final, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from actors.canonical import canonical, digest
+from actors.carrying_out import CarryOut, Target, agreed_code_tag, carrier, failure, run_code
 from actors.codec import (
     DOCS,
-    GARBAGE,
     OPEN_SESSION,
     RUN_CODE,
     CommandEnvelope,
-    code_tag,
     decode_code,
     decode_command,
     encode_command,
 )
+from actors.context import Context, current, enter
 from actors.errors import BadFrame, BlockingCallInsideApply, UnpicklableCommand, WrongVersion
 from actors.machine_state import (
     FORMAT,
@@ -64,9 +57,10 @@ from actors.machine_state import (
     save_machine,
     set_fields,
 )
+from actors.replicated_clock import STAMP, decode_stamp
 from actors.replies import RefusalKind, decode_refusal, encode_refusal, encode_result
-from actors.signatures import Operation, Signature
-from raft_core.types import Entry, EntryKind, LogIndex
+from actors.signatures import Operation
+from raft_core.types import Entry, EntryKind, LogIndex, Term
 
 MAX_SESSIONS: Final = 10_000
 """Client sessions remembered at a time.  A setting of the whole cluster: replicas must forget the same ones."""
@@ -74,7 +68,6 @@ MAX_SESSIONS: Final = 10_000
 OPEN_SESSION_COMMAND: Final = encode_command(0, 0, 0, OPEN_SESSION, b"")
 """The log entry that opens a session."""
 
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _ALREADY_ANSWERED: Final = encode_refusal(RefusalKind.ALREADY_ANSWERED, "already answered, and the answer acknowledged")
 _NO_COPY: Final = "the state cannot be copied and compared"
 
@@ -94,10 +87,16 @@ def refuse_inside_apply(label: str) -> None:
         )
 
 
-class Machine(SavableMachine, Protocol):
+class Machine(SavableMachine, Target, Protocol):
     """What the host needs to know of the user's object; `replicated.Replicated` provides it."""
 
     _operations: ClassVar[Mapping[str, Operation[Any, Any]]]
+
+    def on_clock(self, context: Context) -> None:
+        """The replicated clock has moved."""
+
+    def next_deadline(self) -> int | None:
+        """When it should move next, at the latest."""
 
 
 class Session(Struct):
@@ -141,17 +140,22 @@ class MachineHost:
     ) -> None:
         self.machine = machine
         self.last_applied: LogIndex = 0
+        self.clock = 0
+        """The replicated clock: milliseconds since 1970."""
+        self._term: Term = 0
         self._sessions: OrderedDict[int, Session] = OrderedDict()
         self._max_sessions = max_sessions
-        self._code_tag = _agreed_code_tag(expected_code_tag) if allow_code else None
+        self._code_tag = agreed_code_tag(expected_code_tag) if allow_code else None
         self._commands = self._compiled("command")
         self._queries = self._compiled("query")
+        self.is_timed = any(operation.context for operation in machine._operations.values())
+        """Whether the machine asks for a `Context`, and so needs to be told the time."""
         self._checks = check_determinism
         self._run = self._run_twice if check_determinism else self._execute
 
-    def _compiled(self, kind: str) -> dict[str, _CarryOut]:
+    def _compiled(self, kind: str) -> dict[str, CarryOut]:
         """Look the types up now: a machine with unusable annotations must not start."""
-        return {o.name: _carrier(o.signature) for o in self.machine._operations.values() if o.kind == kind}
+        return {o.name: carrier(o.signature) for o in self.machine._operations.values() if o.kind == kind}
 
     # --- committed entries --------------------------------------------------------------------------------------------
 
@@ -168,19 +172,26 @@ class MachineHost:
         """
         if first_index <= self.last_applied:
             raise ValueError(f"entry {first_index} comes again: entries up to {self.last_applied} are applied")
+        apply = self._apply_timed if self.is_timed else self._apply
         token = _applying.set(True)
         try:
             return [
-                self._apply(index, entry.command) if entry.kind is EntryKind.COMMAND else None
+                apply(index, entry) if entry.kind is EntryKind.COMMAND else None
                 for index, entry in enumerate(entries, first_index)
             ]
         finally:
             _applying.reset(token)
+            enter(None)
             self.last_applied = first_index + len(entries) - 1
 
-    def _apply(self, index: LogIndex, command: bytes) -> bytes:
+    def _apply_timed(self, index: LogIndex, entry: Entry) -> bytes:
+        self._term = entry.term
+        enter(Context(index, entry.term, self.clock))
+        return self._apply(index, entry)
+
+    def _apply(self, index: LogIndex, entry: Entry) -> bytes:
         try:
-            envelope = decode_command(command)
+            envelope = decode_command(entry.command)
         except BadFrame as error:
             return encode_refusal(RefusalKind.UNREADABLE, error.what)
         session = self._sessions.get(envelope.session)
@@ -200,12 +211,26 @@ class MachineHost:
         return reply
 
     def _without_session(self, index: LogIndex, envelope: CommandEnvelope) -> bytes:
+        if envelope.name == STAMP:
+            return self._set_clock(index, decode_stamp(envelope.arguments))
         if envelope.name != OPEN_SESSION:
             return encode_refusal(RefusalKind.SESSION_EXPIRED, f"session {envelope.session} is not open")
         self._sessions[index] = Session(index)
         if len(self._sessions) > self._max_sessions:
             self._sessions.popitem(last=False)
         return encode_result(index)
+
+    def _set_clock(self, index: LogIndex, clock: int) -> bytes:
+        if clock > self.clock:
+            self.clock = clock
+            enter(Context(index, self._term, clock))
+            try:
+                self.machine.on_clock(current())
+            except MemoryError:
+                raise
+            except (Exception, SystemExit) as error:
+                return failure(error)
+        return encode_result(self.clock)
 
     # --- carrying out -------------------------------------------------------------------------------------------------
 
@@ -225,8 +250,8 @@ class MachineHost:
         except MemoryError:
             raise
         except Exception as error:  # a pickle may raise anything
-            return _failure(error)
-        return _run_code(machine, function)
+            return failure(error)
+        return run_code(machine, function)
 
     def _unknown(self, kind: str, name: str, known: Mapping[str, object]) -> bytes:
         listed = ", ".join(sorted(known)) or "none"
@@ -238,7 +263,7 @@ class MachineHost:
         """Carry a command out on two copies; let the first become the state if they agree."""
         try:
             first, second = deepcopy(machine), deepcopy(machine)
-            replies = self._execute(first, name, arguments), self._execute(second, name, arguments)
+            replies = self._execute(first, name, arguments), self._execute_again(second, name, arguments)
             same = replies[0] == replies[1] and canonical(vars(first)) == canonical(vars(second))
         except (TypeError, RecursionError) as error:
             return encode_refusal(RefusalKind.NON_DETERMINISTIC, f"{_NO_COPY}: {error}")
@@ -248,6 +273,12 @@ class MachineHost:
         vars(machine).update(vars(first))
         return replies[0]
 
+    def _execute_again(self, machine: Machine, name: str, arguments: bytes) -> bytes:
+        """The same random numbers come again from a new context."""
+        context = current()
+        enter(Context(context.index, context.term, context.clock))
+        return self._execute(machine, name, arguments)
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def query(self, name: str, arguments: bytes) -> bytes:
@@ -256,12 +287,14 @@ class MachineHost:
         if carry_out is None:
             return self._unknown("query", name, self._queries)
         token = _applying.set(True)
+        enter(Context(self.last_applied, self._term, self.clock))
         try:
             return carry_out(self.machine, arguments) if not self._checks else self._query_a_copy(carry_out, arguments)
         finally:
             _applying.reset(token)
+            enter(None)
 
-    def _query_a_copy(self, carry_out: _CarryOut, arguments: bytes) -> bytes:
+    def _query_a_copy(self, carry_out: CarryOut, arguments: bytes) -> bytes:
         try:
             asked = deepcopy(self.machine)
             reply = carry_out(asked, arguments)
@@ -278,7 +311,8 @@ class MachineHost:
         Raises `UnpicklableCommand` if a field holds something without content, such as a lock.
         """
         try:
-            return digest((vars(self.machine), [_session_digest(number, s) for number, s in self._sessions.items()]))
+            sessions = [_session_digest(number, session) for number, session in self._sessions.items()]
+            return digest((vars(self.machine), self.clock, sessions))
         except (TypeError, RecursionError) as error:
             raise UnpicklableCommand(
                 f"the state of {self.describe()} cannot be compared between replicas: {error}",
@@ -298,7 +332,9 @@ class MachineHost:
             SavedSession(number, session.last_applied, session.lowest_pending, session.replies)
             for number, session in self._sessions.items()
         ]
-        return SavedReplica(FORMAT, self.last_applied, 0, save_machine(self.machine), sessions).encode()
+        return SavedReplica(
+            FORMAT, self.last_applied, self._term, self.clock, save_machine(self.machine), sessions
+        ).encode()
 
     def restore(self, saved: bytes) -> None:
         """Become what `save` took down: the machine's fields, the sessions, and `last_applied`.
@@ -308,7 +344,7 @@ class MachineHost:
         """
         replica = decode_replica(saved)
         set_fields(self.machine, loaded_fields(type(self.machine), replica.machine))
-        self.last_applied = replica.last_applied
+        self.last_applied, self._term, self.clock = replica.last_applied, replica.term, replica.clock
         self._sessions = OrderedDict(
             (number, Session(last_applied, lowest_pending, replies))
             for number, last_applied, lowest_pending, replies in replica.sessions
@@ -318,6 +354,11 @@ class MachineHost:
         """A copy of the fields of the machine by name, for display."""
         return deepcopy(dict(vars(self.machine)))
 
+    @property
+    def next_deadline(self) -> int | None:
+        """When the machine has something to let go, by the replicated clock; None if never as things are."""
+        return self.machine.next_deadline() if self.is_timed else None
+
     def describe(self) -> str:
         """Name and version of the machine, for example "counter@1"."""
         return f"{self.machine._machine_name}@{self.machine.version}"
@@ -325,69 +366,6 @@ class MachineHost:
     def session_count(self) -> int:
         """How many client sessions are remembered."""
         return len(self._sessions)
-
-
-_CarryOut = Callable[[Machine, bytes], bytes]
-
-
-def _carrier(signature: Signature[Any]) -> _CarryOut:
-    """From arguments to reply, for one operation; a closure, because attribute look-ups would show in every command."""
-    decode, call = signature.decode, signature.call
-
-    def carry_out(machine: Machine, arguments: bytes) -> bytes:
-        try:
-            decoded = decode(arguments)
-        except GARBAGE as error:
-            return encode_refusal(RefusalKind.WRONG_ARGUMENTS, str(error))
-        try:
-            return encode_result(call(machine, decoded))
-        except MemoryError:
-            raise
-        except (Exception, SystemExit) as error:
-            return _failure(error)
-
-    return carry_out
-
-
-def _failure(error: BaseException) -> bytes:
-    """Word an exception as a reply, the same on every replica: without the addresses of objects."""
-    if isinstance(error, BlockingCallInsideApply):
-        return encode_refusal(RefusalKind.BLOCKING_CALL, error.what)
-    try:
-        message = str(error)
-    except Exception:  # a broken __str__ of the user's exception
-        message = ""
-    return encode_refusal(RefusalKind.COMMAND_FAILED, _ADDRESS.sub("", message), type(error).__qualname__)
-
-
-def _agreed_code_tag(expected: str | None) -> str:
-    if expected is not None and expected != code_tag():
-        raise WrongVersion(
-            f"this replica runs {code_tag()}, but the cluster's code commands are for {expected}",
-            why="it could not carry out what the other replicas do, and would drift apart from them",
-            fix=f"start it with {expected}",
-            docs=DOCS,
-        )
-    return expected or code_tag()
-
-
-def _run_code(machine: Machine, function: Callable[[Any], object]) -> bytes:
-    try:
-        if len(machine._replicated_fields) != 1:
-            return encode_result(function(machine))
-        name = machine._replicated_fields[0]
-        result = function(getattr(machine, name))
-        if result is not None:
-            # The field keeps its type: `len` on a dict must not make the dict a number.
-            result = msgspec.convert(result, get_type_hints(type(machine)).get(name, Any))
-        reply = encode_result(result)
-        if result is not None:
-            setattr(machine, name, result)
-        return reply
-    except MemoryError:
-        raise
-    except (Exception, SystemExit) as error:
-        return _failure(error)
 
 
 def _session_digest(number: int, session: Session) -> tuple[object, ...]:

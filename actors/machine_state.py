@@ -88,6 +88,8 @@ class SavedReplica(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     format: int
     last_applied: int
     """Index of the last log entry in it."""
+    term: int
+    """Term of that entry, if the machine asks for such things; else 0."""
     clock: int
     """The replicated clock, in milliseconds since 1970."""
     machine: MachineState

@@ -31,6 +31,8 @@ class AppliedUpTo(Struct, frozen=True):
     """The state machine has applied everything up to `index`."""
 
     index: LogIndex
+    expiry: int | None = None
+    """When something in it expires, by the replicated clock; None: nothing does."""
 
 
 class Failed(Struct, frozen=True):

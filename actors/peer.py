@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable
 from random import Random
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from pykka import ActorDeadError, ActorRef, ActorRegistry, ThreadingActor, Timeout
@@ -41,6 +41,7 @@ from actors.notes import (
     note_from,
 )
 from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
+from actors.replicated_clock import stamps_of
 from actors.reply_links import ReplyLinks
 from actors.spec import PeerConfig, PeerParts, restored
 from actors.storage.port import Storage
@@ -135,6 +136,7 @@ class PeerActor(ThreadingActor):
             deadlines=deadlines,
             boundary=boundary,
             recorder=recorder,
+            stamps=stamps_of(machine, time),
         )
 
     def launch(self) -> ActorRef[PeerActor]:
@@ -175,8 +177,9 @@ class PeerActor(ThreadingActor):
             match note:
                 case Written(count=count):
                     written += count
-                case AppliedUpTo(index=index):
+                case AppliedUpTo(index=index, expiry=expiry):
                     events.append(Applied(index))
+                    self.interpreter.expires(expiry, message.now)
                 case Failed(error=error):
                     raise error
                 case Shutdown():

@@ -53,6 +53,7 @@ from typing import (
 
 from actors.bound import BoundCommand, BoundQuery, Handle, Local, Remote
 from actors.codec import DOCS
+from actors.context import Context
 from actors.errors import ClusterClosed, CommandInMain, ProgramFromStdin, UnknownCommand
 from actors.signatures import Operation
 
@@ -65,7 +66,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 M = TypeVar("M", bound="Replicated")
 
-_RESERVED = frozenset({"cluster", "version", "migrate"})
+_RESERVED = frozenset({"cluster", "version", "migrate", "on_clock", "next_deadline"})
 _MUTABLE = (list, dict, set, bytearray)
 
 
@@ -102,16 +103,32 @@ class Query(Operation[P, R]):
         return self if instance is None else BoundQuery(self, Local(instance))
 
 
-def command(function: Callable[Concatenate[Any, P], R]) -> Command[P, R]:
+@overload
+def command(function: Callable[Concatenate[Any, Context, P], R]) -> Command[P, R]: ...
+
+
+@overload
+def command(function: Callable[Concatenate[Any, P], R]) -> Command[P, R]: ...
+
+
+def command(function: Callable[..., R]) -> Command[..., R]:
     """Make a method a command: it may change the fields, and runs on every replica in the same order.
 
-    It must be deterministic: no clock, no randomness, no files, no sets iterated into a list.
+    It must be deterministic: no clock, no randomness but those of a `Context`, no files, no sets iterated into a list.
     """
     _refuse_twice(function.__name__, sys._getframe(1).f_locals)
     return Command(function)
 
 
-def query(function: Callable[Concatenate[Any, P], R]) -> Query[P, R]:
+@overload
+def query(function: Callable[Concatenate[Any, Context, P], R]) -> Query[P, R]: ...
+
+
+@overload
+def query(function: Callable[Concatenate[Any, P], R]) -> Query[P, R]: ...
+
+
+def query(function: Callable[..., R]) -> Query[..., R]:
     """Make a method a query: it must change nothing, and runs on one replica."""
     _refuse_twice(function.__name__, sys._getframe(1).f_locals)
     return Query(function)
@@ -222,6 +239,16 @@ class Replicated:
 
     def __init__(self) -> None:
         """Takes nothing: every replica starts from the defaults."""
+
+    def on_clock(self, context: Context) -> None:
+        """The replicated clock has moved: let go what has expired.  For machines with an operation that takes a
+        `Context`; called between commands, on every replica alike."""
+
+    def next_deadline(self) -> int | None:
+        """The time on the replicated clock, in milliseconds, when `on_clock` has something to do; None if never.
+
+        The leader sees to it that the clock moves then even if nobody sends a command.  Called after every batch."""
+        return None
 
     @classmethod
     def migrate(cls, state: dict[str, Any], from_version: int) -> dict[str, Any]:

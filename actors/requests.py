@@ -2,6 +2,8 @@
 
 A turn's commands, of whatever clients, become one `Proposed` (one log write and one message per peer, thesis 10.2), a
 turn's reads one `ReadRequested`.  The core answers with numbers; here they become names again.
+
+If the machine knows the time, a stamp (`replicated_clock`) goes in front of a turn's commands when one is due.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from actors.protocol import (
     SubmitCommands,
     SubmitQuery,
 )
+from actors.replicated_clock import Stamps
 from raft_core import (
     Event,
     ProposalAccepted,
@@ -40,12 +43,15 @@ MAX_COMMANDS_PER_PROPOSAL = 4096
 class Requests:
     """What clients asked of this peer and the core has not answered yet."""
 
-    def __init__(self, replies: Replies) -> None:
+    def __init__(self, replies: Replies, stamps: Stamps | None = None) -> None:
+        """`stamps`: those of a machine that knows the time."""
         self._replies = replies
+        self._stamps = stamps
         self._numbers = count(1)
         self._proposals: dict[int, list[tuple[ClientId, SubmitCommands]]] = {}
         self._offers: dict[int, tuple[ClientId, int]] = {}
         self._reads: dict[int, Query] = {}
+        self._stamp_numbers: set[int] = set()
 
     def events(self, asked: Iterable[tuple[ClientId, ClientMessage]], server: Server) -> tuple[list[Event], list[Work]]:
         """The events for the core, and the work that needs no consensus (stale reads, fingerprints, the applied log).
@@ -79,6 +85,8 @@ class Requests:
                 case _:
                     assert_never(message)
         events: list[Event] = [*self._proposed(submissions), *offers]
+        if submissions and self._stamps is not None and self._stamps.are_due(server):
+            events[:0] = self.stamp()
         if reads:
             events.append(ReadRequested(tuple(reads)))
         return events, work
@@ -87,6 +95,14 @@ class Requests:
         number = next(self._numbers)
         self._offers[number] = client_id, message.batch_id
         return Proposed(number, (message.command,))
+
+    def stamp(self) -> list[Event]:
+        """Propose to set the machine's clock to now; nothing if it knows no time."""
+        if self._stamps is None:
+            return []
+        number = next(self._numbers)
+        self._stamp_numbers.add(number)
+        return [Proposed(number, (self._stamps.propose(),))]
 
     def _proposed(self, submissions: list[tuple[ClientId, SubmitCommands]]) -> Iterator[Proposed]:
         parts: list[tuple[ClientId, SubmitCommands]] = []
@@ -115,6 +131,10 @@ class Requests:
             position = first_index - server.log.terms_up_to(first_index) if still_there else 0
             self._replies.reply(client_id, Offered(batch_id, first_index, position, effect.term, True))
             return
+        if self._stamps is not None and effect.proposal_id in self._stamp_numbers:
+            self._stamp_numbers.discard(effect.proposal_id)
+            self._stamps.accepted(effect.term)
+            return
         for client_id, message in self._proposals.pop(effect.proposal_id):
             last_index = first_index + len(message.commands) - 1
             yield Expect(client_id, message.batch_id, first_index, last_index, effect.term)
@@ -126,6 +146,9 @@ class Requests:
         if effect.proposal_id in self._offers:
             client_id, batch_id = self._offers.pop(effect.proposal_id)
             self._replies.reply(client_id, Offered(batch_id, 0, 0, server.current_term, overloaded))
+            return
+        if effect.proposal_id in self._stamp_numbers:
+            self._stamp_numbers.discard(effect.proposal_id)
             return
         for client_id, message in self._proposals.pop(effect.proposal_id):
             self._replies.reply(client_id, Refused(message.batch_id, overloaded, effect.leader_id))

@@ -6,6 +6,8 @@ fails there, and in exactly the way it would fail on the replicas; these decode 
 hold what another version wrote.  A parameter with a default may be added at the end later: older log entries, which do
 not have it, still decode.
 
+A first parameter annotated `Context` is no argument: it is not sent, and whoever carries the operation out fills it in.
+
 Rules of the file: types are looked up when first needed (annotations may be names of classes that come later), compiled
 once, and kept.  A parameter without an annotation takes anything msgspec can carry.
 
@@ -22,12 +24,13 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import cached_property
 from inspect import Parameter
-from typing import Any, Concatenate, Final, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, get_type_hints
+from typing import Any, Final, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, Struct, ValidationError, defstruct, field, msgpack
 from msgspec.structs import astuple
 
 from actors.codec import DOCS
+from actors.context import Context, current
 from actors.errors import WrongArguments
 from actors.replies import decode_reply
 
@@ -46,32 +49,47 @@ class Operation(Generic[P, R]):
 
     kind: Kind
 
-    def __init__(self, function: Callable[Concatenate[Any, P], R]) -> None:
+    def __init__(self, function: Callable[..., R]) -> None:
         self.function = function
         self.name = function.__name__
         self.label = function.__qualname__
         self.__doc__ = function.__doc__
-        self.parameters = tuple(inspect.signature(function).parameters.values())[1:]
+        parameters = tuple(inspect.signature(function).parameters.values())[1:]
+        self.context = parameters[0].name if parameters and _is_context(parameters[0]) else None
+        """Name of the parameter that takes the `Context`, if one does."""
+        self.parameters = parameters[1:] if self.context else parameters
         self._refuse_unusable()
 
     def _refuse_unusable(self) -> None:
         if inspect.iscoroutinefunction(self.function) or inspect.isgeneratorfunction(self.function):
             raise TypeError(f"{self.label} is async or a generator: write a plain def, done in one step")
         for parameter in self.parameters:
+            if _is_context(parameter):
+                raise TypeError(f"{self.label}: the Context must be the first parameter after self")
             if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
                 raise TypeError(f"{self.label}: parameter *{parameter.name} cannot be replicated, name each parameter")
+
+    def run(self, machine: object, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Carry it out on `machine`, here and now."""
+        if self.context is None:
+            return self.function(machine, *args, **kwargs)
+        return self.function(machine, current(), *args, **kwargs)
 
     @cached_property
     def signature(self) -> Signature[R]:
         """The compiled types, made on first use.  Two threads may both make it; the results are alike."""
-        return Signature(self.label, self.function, self.parameters)
+        return Signature(self.label, self.function, self.parameters, self.context)
 
 
 class Signature(Generic[R]):
     """The wire form of one operation's arguments and result."""
 
-    def __init__(self, label: str, function: Callable[..., R], parameters: tuple[Parameter, ...]) -> None:
+    def __init__(
+        self, label: str, function: Callable[..., R], parameters: tuple[Parameter, ...], context: str | None = None
+    ) -> None:
         hints = _hints(label, function)
+        if (context and hints[context] is not Context) or any(hints.get(p.name) is Context for p in parameters):
+            raise TypeError(f"{label}: it is {Context.__module__}.Context that is handed in, first and by that name")
         self.label = label
         self.parameters = parameters
         self._keywords = tuple(p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY)
@@ -79,7 +97,7 @@ class Signature(Generic[R]):
         self._struct = _arguments_struct(parameters, self._types, bool(self._keywords))
         self.decode: Callable[[bytes], Struct] = msgpack.Decoder(self._struct).decode
         self._decode_result: Callable[[bytes], R] = msgpack.Decoder(hints.get("return", Any)).decode
-        self.call = self._caller(function)
+        self.call = self._caller(_in_context(function) if context else function)
 
     def encode(self, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> bytes:
         """Encode the arguments of one call.  Raises `WrongArguments`, naming the parameter."""
@@ -158,6 +176,16 @@ def _hints(label: str, function: Callable[..., object]) -> dict[str, Any]:
         return get_type_hints(function, include_extras=True)
     except NameError as error:
         raise TypeError(f"an annotation of {label} is unknown: {error}; define its type at module level") from None
+
+
+def _is_context(parameter: Parameter) -> bool:
+    """Annotations may be text, and their names unknown as yet; `Signature` looks again when they are known."""
+    annotation = parameter.annotation
+    return annotation is Context or (isinstance(annotation, str) and annotation.rpartition(".")[2] == "Context")
+
+
+def _in_context(function: Callable[..., R]) -> Callable[..., R]:
+    return lambda machine, *arguments, **keywords: function(machine, current(), *arguments, **keywords)
 
 
 def _arguments_struct(parameters: tuple[Parameter, ...], types: list[Any], keyword_only: bool) -> type[Struct]:

@@ -67,11 +67,12 @@ class ApplierActor(_Worker):
 
     def __init__(self, tell: Tell, server_id: ServerId, machine: MachineHost) -> None:
         super().__init__(tell)
+        self._machine = machine
         self._links = ReplyLinks()
         self._applier = Applier(server_id, machine, self._links, self._applied)
 
     def _applied(self, index: LogIndex) -> None:
-        self._tell(AppliedUpTo(index))
+        self._tell(AppliedUpTo(index, self._machine.next_deadline))
 
     def on_receive(self, message: Any) -> None:
         """A `Batch` of work and of client links, in order."""

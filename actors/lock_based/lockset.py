@@ -159,6 +159,10 @@ class CheckedThreads:
         """Seconds."""
         return self._threads.now()
 
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return self._threads.wall()
+
     def clock(self) -> float:
         """Seconds, for measurements."""
         return self._threads.clock()

@@ -45,6 +45,7 @@ from actors.machine import MachineHost
 from actors.metrics import Durations
 from actors.notes import ClientGone, Failed, Shutdown
 from actors.protocol import ClientMessage, InspectPeer, PeerMessage, decode_client_message
+from actors.replicated_clock import stamps_of
 from actors.spec import PeerConfig, PeerParts, restored
 from actors.storage.port import Storage
 from raft_core import (
@@ -86,6 +87,8 @@ class _Shared:
         self.last_frame: tuple[Message | None, bytes] = (None, b"")
         self.applied_index: LogIndex = 0
         """What the applier has applied, as far as it was told to consensus or will be with the next turn."""
+        self.expiry: int | None = None
+        """When something in the state machine expires; as `applied_index`."""
         self.events_in_last_turn = 0
         self.bad_frames: list[ActorumError] = []
         """Why frames were not taken; the latest few."""
@@ -156,6 +159,7 @@ class LockedPeer:
         self._heartbeat_interval = config.settings.heartbeat_interval / 1000
         self._writes = Durations()
         self._work: Mail[list[Work] | ClientGone] = Mail(self._threads)
+        self._machine = machine
         self._applier = Applier(config.server_id, machine, world.applier_voice, self._note_applied)
         self._life = _Life(self._threads.lock())
         self.lock = InstrumentedLock(self._threads.lock, clock=self._threads.clock, current=self._threads.current)
@@ -170,6 +174,7 @@ class LockedPeer:
             deadlines=deadlines,
             boundary=boundary,
             recorder=recorder,
+            stamps=stamps_of(machine, self._threads.wall),
         )
         watch = self._threads.watch
         self._shared = watch(
@@ -220,6 +225,7 @@ class LockedPeer:
         shared.events_in_last_turn = len(events) + len(asked)
         if shared.applied_index > shared.interpreter.server.last_applied:
             events.append(Applied(shared.applied_index))
+            shared.interpreter.expires(shared.expiry, self._threads.now())
         shared.interpreter.take(self._threads.now(), events, asked)
         to_do, shared.to_do = shared.to_do, []
         return to_do
@@ -341,8 +347,10 @@ class LockedPeer:
 
     def _note_applied(self, index: LogIndex) -> None:
         """Wakes nobody: the next turn tells the core."""
+        expiry = self._machine.next_deadline
         with self.lock:
             self._shared.applied_index = index
+            self._shared.expiry = expiry
 
     # --- the acceptor -------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter, sleep, time
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -80,6 +80,9 @@ class Threads(Protocol):
     def now(self) -> float:
         """Seconds of a monotonic clock."""
 
+    def wall(self) -> float:
+        """Seconds since 1970, as far as is known."""
+
     def clock(self) -> float:
         """Seconds of the finest monotonic clock, for measurements."""
 
@@ -114,6 +117,10 @@ class OsThreads:
     def now(self) -> float:
         """`time.monotonic`."""
         return monotonic()
+
+    def wall(self) -> float:
+        """`time.time`."""
+        return time()
 
     def clock(self) -> float:
         """`time.perf_counter`."""

@@ -57,6 +57,10 @@ class GreenThreads:
         """Virtual seconds."""
         return self.timeline.now
 
+    def wall(self) -> float:
+        """Virtual seconds."""
+        return self.timeline.now
+
     def clock(self) -> float:
         """Virtual seconds."""
         return self.timeline.now

@@ -14,6 +14,7 @@ from actors.codec import decode_message
 from actors.deadlines import NEVER, Deadlines
 from actors.interpreter import Interpreter
 from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
+from actors.replicated_clock import stamps_of
 from actors.sim.disk import SimDisk
 from actors.sim.incarnation import DISK, Incarnation, PeerPlan, Surroundings, Voice
 from actors.sim.timeline import Delay
@@ -40,7 +41,8 @@ class SimPeer(Incarnation):
         self._next_turn = NEVER
         self._consensus_voice = Voice(self, around.listeners)
         self._work = self.way(APPLY)
-        self._applier = Applier(server_id, plan.host(), Voice(self, around.listeners), self._applied)
+        self._machine = plan.host()
+        self._applier = Applier(server_id, self._machine, Voice(self, around.listeners), self._applied)
         self._disk = SimDisk(timeline, self.way(DISK), storage, self._confirmed)
         config = plan.config(server_id, timeline.random.getrandbits(64))
         randomness = Random(config.seed)
@@ -54,6 +56,7 @@ class SimPeer(Incarnation):
             deadlines=self._deadlines,
             boundary=self.note_effect,
             recorder=plan.recorder_of(server_id),
+            stamps=stamps_of(self._machine, lambda: timeline.now),
         )
         self.recovered_index: LogIndex = self.interpreter.server.log.last_index
         self.interpreter.start(timeline.now)
@@ -88,6 +91,7 @@ class SimPeer(Incarnation):
 
     def _applied(self, index: LogIndex) -> None:
         self.timeline.note(self.server_id, f"applied {index}")
+        self.interpreter.expires(self._machine.next_deadline, self.timeline.now)
         self._arrived(Applied(index))
 
     def _arrived(self, event: Event) -> None:

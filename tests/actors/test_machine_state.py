@@ -292,7 +292,7 @@ def test_a_state_that_does_not_fit_the_fields_is_refused_and_changes_nothing() -
     for fields in wrong:
         state = msgpack.decode(msgpack.encode(["counters", 1, fields, {}]))
         with pytest.raises(BadFrame, match="not a state of counters@1"):
-            host.restore(msgpack.encode([1, saved.last_applied, 0, state, []]))
+            host.restore(msgpack.encode([1, saved.last_applied, 0, 0, state, []]))
     assert host.save() == before
 
 
@@ -343,7 +343,7 @@ def saved_account(balance: int, version: int = 1) -> SavedReplica:
     host = MachineHost(Account())
     vars(host.machine)["balance"] = balance
     saved = msgpack.decode(host.save())
-    saved[3][1] = version
+    saved[4][1] = version
     return msgpack.decode(msgpack.encode(saved), type=SavedReplica)
 
 
