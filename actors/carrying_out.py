@@ -13,7 +13,7 @@ not depend on the process: no addresses of objects.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Protocol, get_type_hints
 
 import msgspec
@@ -30,6 +30,7 @@ class Target(Protocol):
     """What must be known of a machine to run code on it."""
 
     _replicated_fields: ClassVar[tuple[str, ...]]
+    _parts: ClassVar[Mapping[str, type[Any]]]
 
 
 CarryOut = Callable[[Target, bytes], bytes]
@@ -78,7 +79,7 @@ def agreed_code_tag(expected: str | None) -> str:
 
 def run_code(machine: Target, function: Callable[[Any], object]) -> bytes:
     try:
-        if len(machine._replicated_fields) != 1:
+        if len(machine._replicated_fields) != 1 or machine._parts:
             return encode_result(function(machine))
         name = machine._replicated_fields[0]
         result = function(getattr(machine, name))

@@ -27,7 +27,7 @@ command to roll back (see 1); counting sequences instead of keeping them (loses 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from copy import deepcopy
 from typing import Any, ClassVar, Final, Protocol
@@ -225,7 +225,8 @@ class MachineHost:
             self.clock = clock
             enter(Context(index, self._term, clock))
             try:
-                self.machine.on_clock(current())
+                for machine in _with_parts(self.machine):
+                    machine.on_clock(current())
             except MemoryError:
                 raise
             except (Exception, SystemExit) as error:
@@ -351,13 +352,16 @@ class MachineHost:
         )
 
     def state(self) -> dict[str, object]:
-        """A copy of the fields of the machine by name, for display."""
-        return deepcopy(dict(vars(self.machine)))
+        """A copy of the fields of the machine by name, for display; those of a part under its name."""
+        return _fields(self.machine)
 
     @property
     def next_deadline(self) -> int | None:
         """When the machine has something to let go, by the replicated clock; None if never as things are."""
-        return self.machine.next_deadline() if self.is_timed else None
+        if not self.is_timed:
+            return None
+        deadlines = (machine.next_deadline() for machine in _with_parts(self.machine))
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def describe(self) -> str:
         """Name and version of the machine, for example "counter@1"."""
@@ -366,6 +370,17 @@ class MachineHost:
     def session_count(self) -> int:
         """How many client sessions are remembered."""
         return len(self._sessions)
+
+
+def _with_parts(machine: Machine) -> Iterator[Machine]:
+    yield machine
+    for name in machine._parts:
+        yield from _with_parts(vars(machine)[name])
+
+
+def _fields(machine: Machine) -> dict[str, object]:
+    parts = machine._parts
+    return {name: _fields(value) if name in parts else deepcopy(value) for name, value in vars(machine).items()}
 
 
 def _session_digest(number: int, session: Session) -> tuple[object, ...]:

@@ -16,6 +16,10 @@ means two things:
 - On the one that `Counter.cluster(...)` gives, a *bound* instance, it sends the command and waits;
   `counter.incr.submit(5)` returns a `Call` at once.  A bound instance has no state: reading a field is an error.
 
+A field whose default is a machine makes it a *part*: many machines in one cluster, each with its names to itself.  Its
+operations are called `shop.stock.put(...)`, on the wire "stock.put"; a command of the whole may use several parts, and
+is one step for all who look.
+
 Rules of the file: a mistake in the class is a TypeError when the class is made, as for dataclasses, not a surprise in a
 replica later.  A bound instance is made from a hidden subclass whose fields are descriptors that raise, so that
 instances with state pay nothing for the distinction.  Descriptors carry the types: `ParamSpec` for the arguments,
@@ -33,7 +37,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from importlib import import_module
-from inspect import get_annotations
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -47,11 +50,11 @@ from typing import (
     Self,
     TypeVar,
     cast,
-    get_origin,
     overload,
 )
 
 from actors.bound import BoundCommand, BoundQuery, Handle, Local, Remote
+from actors.class_body import fields_of, operations_of, parts_of, within
 from actors.codec import DOCS
 from actors.context import Context
 from actors.errors import ClusterClosed, CommandInMain, ProgramFromStdin, UnknownCommand
@@ -65,9 +68,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 M = TypeVar("M", bound="Replicated")
-
-_RESERVED = frozenset({"cluster", "version", "migrate", "on_clock", "next_deadline"})
-_MUTABLE = (list, dict, set, bytearray)
 
 
 # --- the decorators ---------------------------------------------------------------------------------------------------
@@ -226,13 +226,14 @@ class Replicated:
         super().__init_subclass__(**keywords)
         if not cls._stateless:
             cls._machine_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
-            cls._replicated_fields = _fields_of(cls)
-            cls._operations = _operations_of(cls)
+            cls._parts = parts_of(cls, Replicated)
+            cls._replicated_fields = fields_of(cls, Replicated)
+            cls._operations = operations_of(cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__: a subclass that forgets super().__init__() must not share the class's defaults.
         machine = super().__new__(cls)
-        for name in cls._replicated_fields:
+        for name in (*cls._replicated_fields, *cls._parts):
             if hasattr(cls, name):
                 vars(machine)[name] = deepcopy(getattr(cls, name))
         return machine
@@ -260,14 +261,19 @@ class Replicated:
         return state
 
     @classmethod
-    def _bound(cls, handle: Handle) -> Self:
-        """The face of a running cluster: an instance without state whose operations go to `handle`."""
+    def _bound(cls, handle: Handle, operations: Mapping[str, Operation[Any, Any]] | None = None) -> Self:
+        """The face of a running cluster: an instance without state whose operations go to `handle`.
+
+        `operations` are those of a part, as the whole names them; else the class's own."""
+        known = cls._operations if operations is None else operations
         proxy = object.__new__(_proxy_type(cls))
         remote = Remote(handle)
         vars(proxy)["_handle"] = handle
-        for name, operation in cls._operations.items():
+        for name, operation in known.items():
             kind = BoundCommand if operation.kind == "command" else BoundQuery
             vars(proxy)[name] = kind(operation, remote)
+        for name, part in cls._parts.items():
+            vars(proxy)[name] = part._bound(handle, within(name, known))
         return cast("Self", proxy)
 
 
@@ -314,50 +320,6 @@ def _has_no_state(cls: type, name: str, verb: str) -> UnknownCommand:
         fix=f"use a method with @{wanted} ({names})",
         docs=DOCS,
     )
-
-
-# --- looking at the body of a class -----------------------------------------------------------------------------------
-
-
-def _operations_of(cls: type[Replicated]) -> dict[str, Operation[Any, Any]]:
-    """Inherited operations and the class's own.  An operation may be overridden by one of its kind."""
-    found: dict[str, Operation[Any, Any]] = {}
-    for base in reversed(cls.__mro__):
-        for name, value in vars(base).items():
-            kind = found[name].kind if name in found else None
-            if kind is not None and not (isinstance(value, Operation) and value.kind == kind):
-                raise TypeError(f"{cls.__name__}.{name} overrides a {kind}: decorate it with @{kind}")
-            if isinstance(value, Operation):
-                _refuse_name(cls, name, value)
-                found[name] = value
-    return found
-
-
-def _refuse_name(cls: type, name: str, operation: Operation[Any, Any]) -> None:
-    if name.startswith(("_", "$")) or name in _RESERVED:
-        raise TypeError(f"{cls.__name__}.{name} cannot be a {operation.kind}: the name is reserved")
-    if name != operation.name:
-        raise TypeError(f"{cls.__name__}.{name} is the {operation.kind} {operation.name!r} under another name")
-
-
-def _fields_of(cls: type[Replicated]) -> tuple[str, ...]:
-    own = [name for name, annotation in get_annotations(cls).items() if not _is_class_variable(annotation)]
-    for name in own:
-        if name in _RESERVED or name.startswith("__"):
-            raise TypeError(f"{cls.__name__}.{name} cannot be a field: choose another name, or annotate a ClassVar")
-        if not hasattr(cls, name) and cls.__init__ is Replicated.__init__:
-            raise TypeError(f"{cls.__name__}.{name} needs a default: every replica starts from the same state")
-    for name, value in vars(cls).items():
-        if isinstance(value, _MUTABLE) and name not in get_annotations(cls) and not name.startswith("__"):
-            raise TypeError(f"{cls.__name__}.{name} would be shared by all instances: annotate it to make it a field")
-    inherited = (name for base in cls.__mro__[1:] for name in getattr(base, "_replicated_fields", ()))
-    return tuple(dict.fromkeys([*inherited, *own]))
-
-
-def _is_class_variable(annotation: object) -> bool:
-    if isinstance(annotation, str):
-        return re.match(r"(\w+\.)?ClassVar\b", annotation) is not None
-    return annotation is ClassVar or get_origin(annotation) is ClassVar
 
 
 # --- finding the class again in another process -----------------------------------------------------------------------

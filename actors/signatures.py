@@ -21,10 +21,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cached_property
 from inspect import Parameter
-from typing import Any, Final, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, get_type_hints
+from typing import Any, Final, Generic, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, Struct, ValidationError, defstruct, field, msgpack
 from msgspec.structs import astuple
@@ -54,6 +54,7 @@ class Operation(Generic[P, R]):
         self.name = function.__name__
         self.label = function.__qualname__
         self.__doc__ = function.__doc__
+        self._definition = function
         parameters = tuple(inspect.signature(function).parameters.values())[1:]
         self.context = parameters[0].name if parameters and _is_context(parameters[0]) else None
         """Name of the parameter that takes the `Context`, if one does."""
@@ -75,19 +76,28 @@ class Operation(Generic[P, R]):
             return self.function(machine, *args, **kwargs)
         return self.function(machine, current(), *args, **kwargs)
 
+    def of_part(self, part: str, whole: str) -> Self:
+        """The same operation for a machine of class `whole` that has the machine of this one as its `part`."""
+        outer = copy(self)
+        vars(outer).pop("signature", None)
+        outer.name, outer.label = f"{part}.{self.name}", f"{whole}.{part}.{self.name}"
+        function = self.function
+        outer.function = lambda machine, *args, **kwargs: function(vars(machine)[part], *args, **kwargs)
+        return outer
+
     @cached_property
     def signature(self) -> Signature[R]:
         """The compiled types, made on first use.  Two threads may both make it; the results are alike."""
-        return Signature(self.label, self.function, self.parameters, self.context)
+        return Signature(self, self._definition)
 
 
 class Signature(Generic[R]):
     """The wire form of one operation's arguments and result."""
 
-    def __init__(
-        self, label: str, function: Callable[..., R], parameters: tuple[Parameter, ...], context: str | None = None
-    ) -> None:
-        hints = _hints(label, function)
+    def __init__(self, operation: Operation[..., R], definition: Callable[..., R]) -> None:
+        """`definition` is the method as it was written, with its annotations."""
+        label, parameters, context = operation.label, operation.parameters, operation.context
+        hints = _hints(label, definition)
         if (context and hints[context] is not Context) or any(hints.get(p.name) is Context for p in parameters):
             raise TypeError(f"{label}: it is {Context.__module__}.Context that is handed in, first and by that name")
         self.label = label
@@ -97,7 +107,7 @@ class Signature(Generic[R]):
         self._struct = _arguments_struct(parameters, self._types, bool(self._keywords))
         self.decode: Callable[[bytes], Struct] = msgpack.Decoder(self._struct).decode
         self._decode_result: Callable[[bytes], R] = msgpack.Decoder(hints.get("return", Any)).decode
-        self.call = self._caller(_in_context(function) if context else function)
+        self.call = self._caller(_in_context(operation.function) if context else operation.function)
 
     def encode(self, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> bytes:
         """Encode the arguments of one call.  Raises `WrongArguments`, naming the parameter."""
