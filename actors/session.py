@@ -326,8 +326,10 @@ class Session:
             self._take_back([i for i, batch in self._batches.items() if batch.server_id != status.server_id])
 
     def _forget_leader(self, server_id: ServerId) -> None:
-        """This peer could not help: if no leader is known, the next one is asked."""
-        self._turn += 1
+        """This peer could not help: if no leader is known, the next one is asked.  Once for all that this one refuses:
+        as many refusals at a time as there are peers would lead back to it, for ever."""
+        if server_id not in self._attached or self._target() == server_id:
+            self._turn += 1
         if self.leader_id == server_id:
             self.leader_id = None
 

@@ -276,6 +276,21 @@ def test_who_refuses_is_followed_by_the_next_however_often_the_session_is_looked
     assert sorted(asked) == list(NAMES)
 
 
+def test_three_refusals_at_a_time_by_one_of_three_do_not_lead_back_to_it() -> None:
+    talk = Talk(leader=None)
+    asked: list[str] = []
+    for _ in range(3):
+        talk.query()
+    for _ in range(3):
+        sent = talk.out()
+        asked.append(sent[0][0])
+        for server_id, message in sent:
+            assert isinstance(message, SubmitQuery)
+            talk.hear(server_id, Refused(message.batch_id, False, None))
+        talk.now += REFUSED_PAUSE
+    assert sorted(asked) == list(NAMES)
+
+
 def test_a_hint_to_the_refuser_itself_or_to_somebody_unknown_is_none() -> None:
     for hint in ("n1", "n9"):
         talk = Talk()
