@@ -148,5 +148,5 @@ class LaxLock(Lock):
 
 
 def test_machines_that_do_wrong_are_found_out() -> None:
-    assert not verdict(ForgetfulRegister, draw_register, RegisterModel(), 2)
+    assert not verdict(ForgetfulRegister, draw_register, RegisterModel(), 1)
     assert not verdict(LaxLock, draw_lock, LockModel(), 1)
