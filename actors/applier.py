@@ -15,9 +15,11 @@ from typing import Protocol, TypeAlias, assert_never
 
 from msgspec import Struct
 
+from actors.errors import ActorumError
 from actors.machine import MachineHost
-from actors.protocol import Abandoned, Delivered, Digest, PeerMessage, QueryResult, Results
-from raft_core import Entry, LogIndex, ServerId, Term
+from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Results
+from actors.snapshot_taking import SnapshotTaker
+from raft_core import Entry, LogIndex, ServerId, Snapshot, Term
 
 ClientId: TypeAlias = int
 """Number of a client of this cluster; given by the supervisor, never used twice."""
@@ -63,11 +65,24 @@ class Follow(Struct, frozen=True):
     so_far: Apply
 
 
+class Restore(Struct, frozen=True):
+    """The state machine takes its state from this snapshot."""
+
+    snapshot: Snapshot
+
+
+class TakeSnapshot(Struct, frozen=True, gc=False):
+    """A client asks for a snapshot now."""
+
+    client_id: ClientId
+    batch_id: int
+
+
 class Abandon(Struct, frozen=True, gc=False):
     """This server leads no more: tell everybody who waits that the outcome is unknown here."""
 
 
-Work: TypeAlias = Expect | Apply | Query | Fingerprint | Follow | Abandon
+Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Query | Fingerprint | Follow | Abandon
 
 
 class Replies(Protocol):
@@ -81,15 +96,24 @@ class Applier:
     """The state machine of one peer and the clients who wait for it."""
 
     def __init__(
-        self, server_id: ServerId, machine: MachineHost, replies: Replies, applied: Callable[[LogIndex], None]
+        self,
+        server_id: ServerId,
+        machine: MachineHost,
+        replies: Replies,
+        applied: Callable[[LogIndex], None],
+        taker: SnapshotTaker,
+        taken: Callable[[Snapshot], None],
     ) -> None:
+        """`applied` is told how far the machine is, `taken` which snapshot is on disk."""
         self._server_id = server_id
         self._machine = machine
         self._replies = replies
         self._applied = applied
+        self._taker = taker
+        self._taken = taken
         self._waiting: deque[Expect] = deque()
         self._followers: list[ClientId] = []
-        self.applied_index: LogIndex = 0
+        self.applied_index: LogIndex = machine.last_applied
         """Index of the last entry applied (Figure 2, last_applied)."""
 
     def work(self, items: Iterable[Work]) -> None:
@@ -99,6 +123,10 @@ class Applier:
             match item:
                 case Apply():
                     self._apply(item)
+                case Restore():
+                    self._restore(item)
+                case TakeSnapshot():
+                    self._take_snapshot(item)
                 case Expect():
                     self._waiting.append(item)
                 case Query(client_id=client_id, batch_id=batch_id):
@@ -114,10 +142,12 @@ class Applier:
                     assert_never(item)
         if self.applied_index != before:
             self._applied(self.applied_index)
+            self._tell_of(self._taker.take_if_due())
 
     def _apply(self, work: Apply) -> None:
         replies = self._machine.apply_batch(work.first_index, work.entries)
         self.applied_index = work.first_index + len(work.entries) - 1
+        self._taker.applied(work.first_index, work.entries)
         for client_id in self._followers:
             self._replies.reply(client_id, Delivered(work.first_index, work.entries))
         while self._waiting and self._waiting[0].first_index <= self.applied_index:
@@ -125,6 +155,25 @@ class Applier:
             if self._waiting[0].last_index > self.applied_index:
                 return
             self._waiting.popleft()
+
+    def _restore(self, work: Restore) -> None:
+        """Whoever waits for entries that the snapshot covers does not learn here what became of them."""
+        self._taker.restore(work.snapshot)
+        self.applied_index = work.snapshot.last_included_index
+        self._abandon_all()
+
+    def _take_snapshot(self, work: TakeSnapshot) -> None:
+        try:
+            snapshot = self._taker.take()
+        except ActorumError as error:
+            self._replies.reply(work.client_id, Administered(work.batch_id, "refused", reason=error.what))
+            return
+        self._tell_of(snapshot)
+        self._replies.reply(work.client_id, Administered(work.batch_id, "done", self.applied_index))
+
+    def _tell_of(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            self._taken(snapshot)
 
     def _follow(self, work: Follow) -> None:
         self._replies.reply(work.client_id, Delivered(work.so_far.first_index, work.so_far.entries))

@@ -6,22 +6,22 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from actors.metrics import Durations
-from actors.storage.port import Storage
+from actors.storage.disk import Arrival, Disk
 from raft_core import PersistEffect
 
 
 class InlineDisk:
-    """A storage as the interpreter's `Disk`: written when `write` returns."""
+    """A server's disk as the interpreter's `Disk`: written when `write` returns."""
 
-    def __init__(self, storage: Storage, durations: Durations, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, disk: Disk, durations: Durations, clock: Callable[[], float] = perf_counter) -> None:
         """`durations` is told how long writes take, in seconds of `clock`."""
-        self._storage = storage
+        self._disk = disk
         self._clock = clock
         self._durations = durations
 
-    def write(self, changes: Sequence[PersistEffect]) -> bool:
+    def write(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...]:
         """Written when this returns."""
         began = self._clock()
-        self._storage.write(changes)
+        arrivals = self._disk.write(changes)
         self._durations.add(self._clock() - began)
-        return True
+        return arrivals

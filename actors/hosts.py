@@ -18,10 +18,10 @@ from msgspec import msgpack
 from actors.control import ControlChannel, control_pair
 from actors.errors import ActorumError, NoMainGuard
 from actors.notes import EndedFromOutside
-from actors.process import open_storage, peer_main, report_end, start_peer
+from actors.process import open_disk, peer_main, report_end, start_peer
 from actors.replicated import Replicated
 from actors.spec import PeerSpec, RunningPeer
-from actors.storage.port import Storage
+from actors.storage.disk import Disk
 from raft_core import ServerId
 
 PeerMain = Callable[[socket.socket, bytes], None]
@@ -97,13 +97,13 @@ class ProcessHost:
 
 
 class _Thread:
-    def __init__(self, spec: PeerSpec, storage: Callable[[], Storage], machine: type[Replicated] | None) -> None:
+    def __init__(self, spec: PeerSpec, disk: Callable[[], Disk], machine: type[Replicated] | None) -> None:
         ours, theirs = control_pair()
         self.channel = ControlChannel(ours)
         self._theirs = ControlChannel(theirs)
         self._peer: RunningPeer | None = None
         try:
-            self._peer = start_peer(spec, storage(), self._theirs, self._ended, machine=machine)
+            self._peer = start_peer(spec, disk(), self._theirs, self._ended, machine=machine)
         except ActorumError as error:
             self._ended(error)
 
@@ -126,16 +126,16 @@ class ThreadHost:
     def __init__(self, machine: type[Replicated] | None = None) -> None:
         """`machine`: the class itself, which need not be importable here; without it, what the specification names."""
         self._machine = machine
-        self._memories: dict[ServerId, Storage] = {}
+        self._memories: dict[ServerId, Disk] = {}
 
     def launch(self, spec: PeerSpec) -> Hosted:
         """Start a peer in this process."""
-        return _Thread(spec, lambda: self._storage(spec), self._machine)
+        return _Thread(spec, lambda: self._disk(spec), self._machine)
 
-    def _storage(self, spec: PeerSpec) -> Storage:
+    def _disk(self, spec: PeerSpec) -> Disk:
         if spec.directory is not None:
-            return open_storage(spec)
-        return self._memories.setdefault(spec.config.server_id, open_storage(spec))
+            return open_disk(spec)
+        return self._memories.setdefault(spec.config.server_id, open_disk(spec))
 
 
 def end_if_being_started() -> None:

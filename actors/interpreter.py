@@ -16,18 +16,28 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, assert_never
 
-from actors.applier import Abandon, Apply, ClientId, Replies, Work
+from msgspec import Struct
+
+from actors.applier import Abandon, Apply, ClientId, Replies, Restore, Work
 from actors.deadlines import NEVER, Deadlines
 from actors.protocol import ClientMessage, Status
 from actors.replicated_clock import Stamps
 from actors.requests import Requests
+from actors.storage.disk import Arrival
+from actors.storage.port import SnapshotGone
 from raft_core import (
     AppendEntries,
     AppendToLog,
     ApplyCommitted,
+    CompactLog,
+    ConfigurationAccepted,
+    ConfigurationChanged,
+    ConfigurationCommitted,
+    ConfigurationRefused,
     Effect,
     Event,
     Ignored,
+    InstallSnapshot,
     Leader,
     LogPersisted,
     Message,
@@ -38,13 +48,23 @@ from raft_core import (
     ReadReady,
     ReadRefused,
     Received,
+    ReceiveSnapshotChunk,
     ResetElectionTimer,
     ResetHeartbeatTimer,
+    RestoreSnapshot,
     RoleChanged,
     Send,
+    SendSnapshotChunk,
     Server,
     ServerId,
+    Snapshot,
+    SnapshotReceived,
+    SnapshotSpoiled,
+    SnapshotUnreadable,
     StopHeartbeatTimer,
+    TimeoutNow,
+    TransferEnded,
+    TransferRefused,
     step_all,
 )
 
@@ -59,6 +79,21 @@ EXPIRY_PAUSE = 0.1
 """Seconds between two attempts to tell the machine that something of it has expired."""
 
 
+class Written(Struct, frozen=True):
+    """What the disk confirmed."""
+
+    count: int
+    """The oldest so many unconfirmed writes."""
+    arrivals: tuple[Arrival, ...] = ()
+    """The snapshots of which they had the last part."""
+
+    def __add__(self, other: Written) -> Written:
+        return Written(self.count + other.count, self.arrivals + other.arrivals)
+
+
+NOTHING_WRITTEN = Written(0)
+
+
 class Transport(Protocol):
     """The way to the other servers.  A message may be lost."""
 
@@ -69,8 +104,16 @@ class Transport(Protocol):
 class Disk(Protocol):
     """The way to stable storage."""
 
-    def write(self, changes: Sequence[PersistEffect]) -> bool:
-        """Make `changes` durable in one transaction.  True: they are.  False: `Interpreter.written` will be called."""
+    def write(self, changes: Sequence[PersistEffect]) -> Sequence[Arrival] | None:
+        """Make `changes` durable, in order.  They are if it returns something: the snapshots that came to their end.
+        None: the same will be told later, with a turn (`Written`)."""
+
+
+class SnapshotReader(Protocol):
+    """Where parts of snapshots are read, for sending."""
+
+    def read(self, snapshot: Snapshot, offset: int, length: int) -> bytes:
+        """Some of the content.  Raises `SnapshotGone`."""
 
 
 class Recorder(Protocol):
@@ -101,6 +144,7 @@ class Interpreter:
         *,
         transport: Transport,
         disk: Disk,
+        snapshots: SnapshotReader,
         applier: Callable[[list[Work]], None],
         replies: Replies,
         deadlines: Deadlines,
@@ -117,6 +161,7 @@ class Interpreter:
         """Events that changed nothing."""
         self._transport = transport
         self._disk = disk
+        self._snapshots = snapshots
         self._applier = applier
         self._deadlines = deadlines
         self._boundary = boundary
@@ -138,9 +183,9 @@ class Interpreter:
         now: float,
         events: list[Event],
         asked: Iterable[tuple[ClientId, ClientMessage]] = (),
-        written: int = 0,
+        written: Written = NOTHING_WRITTEN,
     ) -> None:
-        """One turn: the disk confirmed `written` writes, `events` happened, clients `asked`; then deadlines are looked
+        """One turn: the disk confirmed what is `written`, `events` happened, clients `asked`; then deadlines are looked
         at, after what has arrived: a message that waited while this process was held up still counts as heard."""
         self.take(now, events, asked, written)
         if now >= self._deadlines.next:
@@ -151,10 +196,10 @@ class Interpreter:
         now: float,
         events: list[Event],
         asked: Iterable[tuple[ClientId, ClientMessage]] = (),
-        written: int = 0,
+        written: Written = NOTHING_WRITTEN,
     ) -> None:
         """As `serve`, for who looks at deadlines elsewhere."""
-        if written:
+        if written.count:
             events = self._confirmed(written) + events
         if asked:
             more, work = self._requests.events(asked, self.server)
@@ -232,11 +277,12 @@ class Interpreter:
     def _execute(self, effects: Iterable[Effect], now: float) -> list[Event]:
         persists: list[PersistEffect] = []
         behind: list[Send] = []
+        events: list[Event] = []
         for effect in effects:
             if self._boundary is not None:
                 self._boundary(effect)
             if isinstance(effect, Send):
-                if isinstance(effect.message, AppendEntries):
+                if isinstance(effect.message, AppendEntries | TimeoutNow):
                     self._transport.send(effect.to, effect.message)
                 elif persists:
                     behind.append(effect)
@@ -244,11 +290,13 @@ class Interpreter:
                     self._held[-1].sends.append(effect)
                 else:
                     self._transport.send(effect.to, effect.message)
-            elif isinstance(effect, AppendToLog | PersistTermAndVote):
+            elif isinstance(effect, AppendToLog | PersistTermAndVote | CompactLog | ReceiveSnapshotChunk):
                 persists.append(effect)
+            elif isinstance(effect, SendSnapshotChunk):
+                events.extend(self._send_chunk(effect))
             else:
                 self._carry_out(effect, now)
-        return self._persist(persists, behind) if persists else []
+        return events + self._persist(persists, behind) if persists else events
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         match effect:
@@ -265,6 +313,18 @@ class Interpreter:
                 self._give(*self._requests.ready(effect))
             case ReadRefused():
                 self._requests.reads_refused(effect)
+            case RestoreSnapshot():
+                self._give(Restore(effect.snapshot))
+            case (
+                ConfigurationAccepted()
+                | ConfigurationRefused()
+                | ConfigurationCommitted()
+                | TransferRefused()
+                | TransferEnded()
+            ):
+                self._administer(effect)
+            case ConfigurationChanged():
+                LOG.info("%s: members of entry %d: %s", self.server.server_id, effect.index, effect.configuration)
             case RoleChanged():
                 self._note_role(effect)
             case Ignored():
@@ -272,6 +332,26 @@ class Interpreter:
                 LOG.debug("%s ignored an event: %s", self.server.server_id, effect.reason)
             case Send() | AppendToLog() | PersistTermAndVote():
                 raise AssertionError("these are carried out by _execute")
+            case CompactLog() | ReceiveSnapshotChunk() | SendSnapshotChunk():
+                raise AssertionError("these are carried out by _execute")
+            case _:
+                assert_never(effect)
+
+    def _administer(
+        self,
+        effect: ConfigurationAccepted | ConfigurationRefused | ConfigurationCommitted | TransferRefused | TransferEnded,
+    ) -> None:
+        """Tell the administrator."""
+        administration = self._requests.administration
+        match effect:
+            case ConfigurationAccepted():
+                administration.accepted(effect, self.server)
+            case ConfigurationCommitted():
+                administration.committed(effect)
+            case ConfigurationRefused() | TransferRefused():
+                administration.refused(effect)
+            case TransferEnded():
+                administration.transferred(effect)
             case _:
                 assert_never(effect)
 
@@ -297,6 +377,7 @@ class Interpreter:
         LOG.info("%s is %s in term %d; leader: %s", self.server.server_id, effect.role, effect.term, effect.leader_id)
         if was_leader:
             self._give(Abandon())
+            self._requests.administration.lost_leadership()
 
     def _persist(self, persists: list[PersistEffect], behind: list[Send]) -> list[Event]:
         """One write for all persist effects of the turn; what stands behind them in the turn waits for it."""
@@ -306,15 +387,28 @@ class Interpreter:
             last_index = last_write.prev_log_index + len(last_write.entries)
             persisted = LogPersisted(last_index, last_write.current_term)
         self._held.append(Held(persisted, behind))
-        return self._confirmed(1) if self._disk.write(persists) else []
+        arrivals = self._disk.write(persists)
+        return [] if arrivals is None else self._confirmed(Written(1, tuple(arrivals)))
 
-    def _confirmed(self, count: int) -> list[Event]:
-        """The oldest `count` unconfirmed writes are durable: let go what waited for them."""
+    def _send_chunk(self, effect: SendSnapshotChunk) -> list[Event]:
+        """Read a part of a snapshot and send it; a newer one may have taken its place."""
+        try:
+            data = self._snapshots.read(effect.snapshot, effect.offset, effect.length)
+        except SnapshotGone:
+            return [SnapshotUnreadable(effect.snapshot)]
+        leader_id = self.server.server_id
+        self._transport.send(effect.to, InstallSnapshot(effect.term, leader_id, effect.snapshot, effect.offset, data))
+        return []
+
+    def _confirmed(self, written: Written) -> list[Event]:
+        """The oldest unconfirmed writes are durable: let go what waited for them."""
         events: list[Event] = []
-        for _ in range(count):
+        for _ in range(written.count):
             held = self._held.popleft()
             for send in held.sends:
                 self._transport.send(send.to, send.message)
             if held.persisted is not None:
                 events.append(held.persisted)
+        for arrival in written.arrivals:
+            events.append((SnapshotReceived if arrival.is_sound else SnapshotSpoiled)(arrival.snapshot))
         return events

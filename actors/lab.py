@@ -46,10 +46,11 @@ from actors.protocol import (
 from actors.raw_client import RawClient
 from actors.replicated import Replicated, machine_reference
 from actors.spec import PeerConfig, PeerSpec, RuntimeName
+from actors.storage.disk import Disk
 from actors.storage.memory import MemoryStorage
-from actors.storage.port import Storage
+from actors.storage.memory_snapshots import MemorySnapshots
 from actors.supervisor import Supervisor
-from raft_core import AppendToLog, Entry, EntryKind, PersistTermAndVote, ServerId, Settings
+from raft_core import Entry, EntryKind, ServerId, Settings
 
 NOT_APPENDED = -1
 """The index that `Raft.start` returns if the command was not appended."""
@@ -82,6 +83,7 @@ class Persister:
 
     def __init__(self) -> None:
         self._storage = MemoryStorage()
+        self._snapshots = MemorySnapshots()
 
     def raft_state_size(self) -> int:
         """Bytes that term, vote and log take when they are encoded."""
@@ -90,15 +92,13 @@ class Persister:
     def copy(self) -> Persister:
         """What is stored now, for somebody else to write on."""
         other = Persister()
-        stored = self._storage.load()
-        term_and_vote = PersistTermAndVote(stored.current_term, stored.voted_for)
-        other._storage.write([term_and_vote, AppendToLog(0, stored.entries, stored.current_term)])
+        other._storage, other._snapshots = self._storage.copy(), self._snapshots.copy()
         return other
 
-    def hand_over(self) -> Storage:
-        """The storage of a new incarnation: from now on, this is what is stored."""
-        self._storage = self.copy()._storage
-        return self._storage
+    def hand_over(self) -> Disk:
+        """The disk of a new incarnation: from now on, this is what is stored."""
+        self._storage, self._snapshots = self._storage.copy(), self._snapshots.copy()
+        return Disk(self._storage, self._snapshots)
 
 
 class Raft:
@@ -320,5 +320,5 @@ class _LabHost(ThreadHost):
         super().__init__(Silent)
         self._persisters = persisters
 
-    def _storage(self, spec: PeerSpec) -> Storage:
+    def _disk(self, spec: PeerSpec) -> Disk:
         return self._persisters[spec.config.server_id].hand_over()

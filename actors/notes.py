@@ -9,8 +9,9 @@ from msgspec import Struct
 from actors.applier import ClientId
 from actors.control import AttachClient, AttachPeer, ControlChannel, StopPeer
 from actors.errors import BadFrame
+from actors.interpreter import Written
 from actors.links import LinkReader, LinkWriter, reader_of, writer_of
-from raft_core import LogIndex, ServerId
+from raft_core import LogIndex, ServerId, Snapshot
 
 
 class EndedFromOutside(Exception):
@@ -21,18 +22,18 @@ class Orphaned(EndedFromOutside):
     """The supervisor is gone."""
 
 
-class Written(Struct, frozen=True):
-    """The disk confirmed the oldest `count` unconfirmed writes."""
-
-    count: int
-
-
 class AppliedUpTo(Struct, frozen=True):
     """The state machine has applied everything up to `index`."""
 
     index: LogIndex
     expiry: int | None = None
     """When something in it expires, by the replicated clock; None: nothing does."""
+
+
+class Taken(Struct, frozen=True):
+    """A snapshot of the state machine is on disk."""
+
+    snapshot: Snapshot
 
 
 class Failed(Struct, frozen=True):
@@ -69,7 +70,7 @@ class Shutdown(Struct, frozen=True):
 
 
 FromSupervisor: TypeAlias = PeerLinks | ClientLinks | Shutdown | Failed
-Note: TypeAlias = Written | AppliedUpTo | ClientGone | FromSupervisor
+Note: TypeAlias = Written | AppliedUpTo | Taken | ClientGone | FromSupervisor
 
 
 def note_from(channel: ControlChannel) -> FromSupervisor:

@@ -23,7 +23,7 @@ from actors.codec import decode_message, encode_message
 from actors.deadlines import Deadlines
 from actors.disks import InlineDisk
 from actors.errors import ActorumError, BadFrame
-from actors.interpreter import Disk, Interpreter, Recorder
+from actors.interpreter import NOTHING_WRITTEN, Disk, Interpreter, Recorder, Written
 from actors.links import LinkWriter
 from actors.machine import MachineHost
 from actors.mailbox import Mailbox, ReplyLink, Turn
@@ -37,16 +37,16 @@ from actors.notes import (
     Note,
     PeerLinks,
     Shutdown,
-    Written,
+    Taken,
     note_from,
 )
 from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
 from actors.replicated_clock import stamps_of
 from actors.reply_links import ReplyLinks
 from actors.spec import PeerConfig, PeerParts, restored
-from actors.storage.port import Storage
+from actors.storage.disk import Disk as StableDisk
 from actors.workers import ApplierActor, DiskBehindActor, StorageActor
-from raft_core import Applied, Effect, Event, Message, PeerRestarted, Received, ServerId
+from raft_core import Applied, Effect, Event, Message, PeerRestarted, Received, ServerId, SnapshotTaken
 
 DISK_PATIENCE = 5.0
 """Seconds that a peer which ends waits for its last write."""
@@ -109,7 +109,7 @@ class PeerActor(ThreadingActor):
     def __init__(
         self,
         config: PeerConfig,
-        storage: Storage,
+        disk: StableDisk,
         machine: MachineHost,
         stopped: Callable[[BaseException | None], None],
         boundary: Callable[[Effect], None] | None = None,
@@ -121,16 +121,18 @@ class PeerActor(ThreadingActor):
         super().__init__()
         self._started = monotonic()
         self._stopped = stopped
-        self._storage = storage
+        self._stable = disk
         self._writes = Durations()
         self._transport = PeerTransport(self.mailbox)
         self._refusals = ReplyLinks()
-        self._applier = ApplierActor.start(self._tell_self, config.server_id, machine)
+        server, taker = restored(config, disk, machine, randomness)
+        self._applier = ApplierActor.start(self._tell_self, config.server_id, machine, taker)
         self._disk_actor: ActorRef[StorageActor] | None = None
         self.interpreter = Interpreter(
-            restored(config, storage, randomness),
+            server,
             transport=self._transport,
-            disk=self._disk(storage),
+            disk=self._disk(disk),
+            snapshots=disk.snapshots,
             applier=self._tell_applier,
             replies=self._refusals,
             deadlines=deadlines,
@@ -148,10 +150,10 @@ class PeerActor(ThreadingActor):
     def _create_actor_inbox(self) -> Mailbox:  # type: ignore[override]
         return self.mailbox
 
-    def _disk(self, storage: Storage) -> Disk:
-        if not storage.blocking:
-            return InlineDisk(storage, self._writes)
-        self._disk_actor = StorageActor.start(self._tell_self, storage, self._writes)
+    def _disk(self, disk: StableDisk) -> Disk:
+        if not disk.blocking:
+            return InlineDisk(disk, self._writes)
+        self._disk_actor = StorageActor.start(self._tell_self, disk, self._writes)
         return DiskBehindActor(self._disk_actor)
 
     def _tell_self(self, note: Note) -> None:
@@ -172,11 +174,13 @@ class PeerActor(ThreadingActor):
         """One `Turn`: everything that happened since the last one."""
         assert isinstance(message, Turn)
         events: list[Event] = []
-        written = 0
+        written = NOTHING_WRITTEN
         for note in message.notes:
             match note:
-                case Written(count=count):
-                    written += count
+                case Written():
+                    written += note
+                case Taken(snapshot=snapshot):
+                    events.append(SnapshotTaken(snapshot))
                 case AppliedUpTo(index=index, expiry=expiry):
                     events.append(Applied(index))
                     self.interpreter.expires(expiry, message.now)
@@ -254,7 +258,7 @@ class PeerActor(ThreadingActor):
         self.mailbox.close()
         if self._disk_has_stopped():
             with contextlib.suppress(ActorumError):
-                self._storage.close()
+                self._stable.close()
         self._stopped(error)
 
     def _disk_has_stopped(self) -> bool:
@@ -290,6 +294,6 @@ class RunningActor:
 
 def start(parts: PeerParts) -> RunningActor:
     """Start an actor that listens to its control channel."""
-    actor = PeerActor(parts.config, parts.storage, parts.machine, parts.stopped, parts.boundary, parts.recorder)
+    actor = PeerActor(parts.config, parts.disk, parts.machine, parts.stopped, parts.boundary, parts.recorder)
     actor.mailbox.watch(parts.channel, lambda: [note_from(parts.channel)])
     return RunningActor(actor)

@@ -24,10 +24,11 @@ from actors.notes import Orphaned
 from actors.replicated import Replicated, load_machine
 from actors.runtimes import start_of
 from actors.spec import PeerParts, PeerSpec, RunningPeer
+from actors.storage.disk import Disk
 from actors.storage.journal import JournalStorage
-from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.record import refuse_lost_log
+from actors.storage.snapshots import SnapshotFiles
 from actors.storage.sqlite import SqliteStorage
 from actors.storage.trace import TraceWriter
 from raft_core import Effect
@@ -37,11 +38,25 @@ SWITCH_INTERVAL = 0.001
 heartbeats (the default, 5 ms, shows in the latency of commits)."""
 
 
-def open_storage(spec: PeerSpec) -> Storage:
-    """The storage that `spec` asks for."""
+def open_disk(spec: PeerSpec) -> Disk:
+    """The log and the snapshots that `spec` asks for."""
     if spec.directory is None:
-        return MemoryStorage()
-    path = Path(spec.directory) / ("raft.journal" if spec.storage == "journal" else "raft.sqlite3")
+        return Disk.in_memory()
+    directory = Path(spec.directory)
+    storage = _open_storage(spec, directory)
+    try:
+        owner = (spec.cluster_id, spec.config.server_id)
+        snapshots = SnapshotFiles(
+            directory / "snapshots", cluster_id=owner[0], server_id=owner[1], synchronous=spec.storage == "sqlite"
+        )
+    except BaseException:
+        storage.close()
+        raise
+    return Disk(storage, snapshots)
+
+
+def _open_storage(spec: PeerSpec, directory: Path) -> Storage:
+    path = directory / ("raft.journal" if spec.storage == "journal" else "raft.sqlite3")
     refuse_lost_log(path)
     cluster_id, server_id = spec.cluster_id, spec.config.server_id
     match spec.storage:
@@ -57,7 +72,7 @@ def open_storage(spec: PeerSpec) -> Storage:
 
 def start_peer(
     spec: PeerSpec,
-    storage: Storage,
+    disk: Disk,
     channel: ControlChannel,
     stopped: Callable[[BaseException | None], None],
     boundary: Callable[[Effect], None] | None = None,
@@ -76,7 +91,7 @@ def start_peer(
         stopped(error)
 
     try:
-        peer = start_of(spec.runtime)(PeerParts(spec.config, storage, host, channel, ended, boundary, trace))
+        peer = start_of(spec.runtime)(PeerParts(spec.config, disk, host, channel, ended, boundary, trace))
     except BaseException:
         if trace is not None:
             trace.close()  # nobody else will, and it has one writer at a time
@@ -105,7 +120,7 @@ def peer_main(end: socket.socket, encoded_spec: bytes, boundary: Callable[[Effec
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
     try:
         spec = msgpack.decode(encoded_spec, type=PeerSpec)
-        start_peer(spec, open_storage(spec), channel, ended.put, boundary)
+        start_peer(spec, open_disk(spec), channel, ended.put, boundary)
         error = ended.get()
     except Exception as failure:
         error = failure

@@ -4,7 +4,8 @@ Every message is a tagged, array-like msgspec struct: its own wire format, stric
 Commands and replies inside are opaque bytes here (see `codec` and `replies`).
 
 A client numbers its *batches*; a peer answers a batch by its number and never needs to look into a command.  What a
-peer says comes on two links, because a link has one writer: the consensus voice (`Refused`, `Status`, `Offered`) and
+peer says comes on two links, because a link has one writer: the consensus voice (`Refused`, `Status`, `Offered`,
+`Administered`) and
 the applier's voice (`Results`, `Abandoned`, `QueryResult`, `Digest`, `Delivered`).
 """
 
@@ -60,7 +61,39 @@ class FollowLog(Struct, frozen=True, array_like=True, tag=5, gc=False, forbid_un
     batch_id: int
 
 
-ClientMessage: TypeAlias = SubmitCommands | SubmitQuery | InspectPeer | OfferCommand | FollowLog
+class SnapshotPeer(Struct, frozen=True, array_like=True, tag=6, gc=False, forbid_unknown_fields=True):
+    """Client to peer: take a snapshot of what you have applied (paper 7)."""
+
+    batch_id: int
+
+
+class ChangeMembers(Struct, frozen=True, array_like=True, tag=7, gc=False, forbid_unknown_fields=True):
+    """Client to peer: these shall be the members (paper 6); with `expected_index` only if the members in force are
+    those of that entry."""
+
+    batch_id: int
+    voters: tuple[ServerId, ...]
+    learners: tuple[ServerId, ...]
+    expected_index: LogIndex | None
+
+
+class TransferLeadership(Struct, frozen=True, array_like=True, tag=8, gc=False, forbid_unknown_fields=True):
+    """Client to peer: hand over to `target`, or to whom you like (thesis 3.10)."""
+
+    batch_id: int
+    target: ServerId | None
+
+
+ClientMessage: TypeAlias = (
+    SubmitCommands
+    | SubmitQuery
+    | InspectPeer
+    | OfferCommand
+    | FollowLog
+    | SnapshotPeer
+    | ChangeMembers
+    | TransferLeadership
+)
 
 
 class Results(Struct, frozen=True, array_like=True, tag=11, gc=False, forbid_unknown_fields=True):
@@ -141,7 +174,25 @@ class Delivered(Struct, frozen=True, array_like=True, tag=18, gc=False, forbid_u
     entries: tuple[Entry, ...]
 
 
-PeerMessage: TypeAlias = Results | Abandoned | Refused | QueryResult | Status | Digest | Offered | Delivered
+class Administered(Struct, frozen=True, array_like=True, tag=19, gc=False, forbid_unknown_fields=True):
+    """What became of a `SnapshotPeer` (said by the applier), a `ChangeMembers` or a `TransferLeadership`.
+
+    "unknown": this peer leads no more, so what it had begun may be finished by the next leader, or never have been.
+    """
+
+    batch_id: int
+    outcome: Literal["done", "refused", "unknown"]
+    index: LogIndex = 0
+    """Of the snapshot, or of the entry with the members."""
+    reason: str = ""
+    """Why it was refused."""
+    leader_id: ServerId | None = None
+    """Whom to ask instead, if known."""
+
+
+PeerMessage: TypeAlias = (
+    Results | Abandoned | Refused | QueryResult | Status | Digest | Offered | Delivered | Administered
+)
 
 encode = Encoder().encode
 """Any message of this module as a frame."""

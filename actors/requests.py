@@ -12,16 +12,20 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import assert_never
 
-from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Query, Replies, Work
+from actors.administration import Administration
+from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Query, Replies, TakeSnapshot, Work
 from actors.protocol import (
+    ChangeMembers,
     ClientMessage,
     FollowLog,
     InspectPeer,
     OfferCommand,
     Offered,
     Refused,
+    SnapshotPeer,
     SubmitCommands,
     SubmitQuery,
+    TransferLeadership,
 )
 from actors.replicated_clock import Stamps
 from raft_core import (
@@ -52,6 +56,7 @@ class Requests:
         self._offers: dict[int, tuple[ClientId, int]] = {}
         self._reads: dict[int, Query] = {}
         self._stamp_numbers: set[int] = set()
+        self.administration = Administration(replies, self._numbers)
 
     def events(self, asked: Iterable[tuple[ClientId, ClientMessage]], server: Server) -> tuple[list[Event], list[Work]]:
         """The events for the core, and the work that needs no consensus (stale reads, fingerprints, the applied log).
@@ -81,7 +86,13 @@ class Requests:
                 case OfferCommand():
                     offers.append(self._offer(client_id, message))
                 case FollowLog():
-                    work.append(Follow(client_id, Apply(1, server.log.entries(1, server.commit_index))))
+                    work.append(Follow(client_id, _applied_log(server)))
+                case SnapshotPeer():
+                    work.append(TakeSnapshot(client_id, message.batch_id))
+                case ChangeMembers():
+                    offers.append(self.administration.change(client_id, message))
+                case TransferLeadership():
+                    offers.append(self.administration.transfer(client_id, message))
                 case _:
                     assert_never(message)
         events: list[Event] = [*self._proposed(submissions), *offers]
@@ -143,6 +154,8 @@ class Requests:
     def refused(self, effect: ProposalRefused, server: Server) -> None:
         """Tell the clients of a proposal that nothing of it was appended.  `server` is as it is now."""
         overloaded = effect.reason is RefusalReason.OVERLOADED
+        # Who hands over names nobody: the next leader will be known in a moment.
+        leader_id = None if effect.reason is RefusalReason.TRANSFERRING else effect.leader_id
         if effect.proposal_id in self._offers:
             client_id, batch_id = self._offers.pop(effect.proposal_id)
             self._replies.reply(client_id, Offered(batch_id, 0, 0, server.current_term, overloaded))
@@ -151,7 +164,7 @@ class Requests:
             self._stamp_numbers.discard(effect.proposal_id)
             return
         for client_id, message in self._proposals.pop(effect.proposal_id):
-            self._replies.reply(client_id, Refused(message.batch_id, overloaded, effect.leader_id))
+            self._replies.reply(client_id, Refused(message.batch_id, overloaded, leader_id))
 
     def ready(self, effect: ReadReady) -> list[Work]:
         """The queries that may be answered once what is committed has been applied."""
@@ -165,3 +178,9 @@ class Requests:
 
     def _refuse_query(self, query: Query, leader_id: ServerId | None) -> None:
         self._replies.reply(query.client_id, Refused(query.batch_id, False, leader_id))
+
+
+def _applied_log(server: Server) -> Apply:
+    """What is committed, as far as the log holds it."""
+    first_index = server.log.last_included_index + 1
+    return Apply(first_index, server.log.entries(first_index, server.commit_index))

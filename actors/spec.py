@@ -12,7 +12,8 @@ from actors.control import ControlChannel
 from actors.errors import ActorumError
 from actors.interpreter import Recorder
 from actors.machine import MachineHost
-from actors.storage.port import Storage
+from actors.snapshot_taking import SnapshotTaker
+from actors.storage.disk import Disk
 from raft_core import Effect, LogIndex, Server, ServerId, Settings, restore
 
 RuntimeName: TypeAlias = Literal["actors", "locks"]
@@ -56,7 +57,7 @@ class PeerParts(NamedTuple):
     """What a runtime makes a running peer of."""
 
     config: PeerConfig
-    storage: Storage
+    disk: Disk
     machine: MachineHost
     channel: ControlChannel
     """The peer's end: links come over it, and its end is the peer's."""
@@ -84,10 +85,10 @@ class RunningPeer(Protocol):
 StartPeer: TypeAlias = Callable[[PeerParts], RunningPeer]
 
 
-def restored(config: PeerConfig, storage: Storage, randomness: Random) -> Server:
-    """The server that `storage` remembers."""
-    stored = storage.load()
-    return restore(
+def restored(config: PeerConfig, disk: Disk, machine: MachineHost, randomness: Random) -> tuple[Server, SnapshotTaker]:
+    """The server that `disk` remembers, `machine` with the state of its latest snapshot, and who takes the next one."""
+    stored, snapshot = disk.load()
+    server = restore(
         config.server_id,
         config.voters,
         config.settings,
@@ -95,4 +96,9 @@ def restored(config: PeerConfig, storage: Storage, randomness: Random) -> Server
         current_term=stored.current_term,
         voted_for=stored.voted_for,
         entries=stored.entries,
+        snapshot=snapshot,
+        last_included=(stored.last_included_index, stored.last_included_term),
     )
+    if snapshot is not None:
+        machine.restore(disk.snapshots.load(snapshot))
+    return server, SnapshotTaker(machine, disk.snapshots, config.settings, snapshot, server.configurations[0])

@@ -15,13 +15,15 @@ from typing import Any
 from pykka import ActorDeadError, ActorRef, ThreadingActor
 
 from actors.applier import Applier, Work
+from actors.interpreter import Written
 from actors.machine import MachineHost
 from actors.mailbox import Batch, DrainingInbox, ReplyLink
 from actors.metrics import Durations
-from actors.notes import AppliedUpTo, Failed, Note, Written
+from actors.notes import AppliedUpTo, Failed, Note, Taken
 from actors.reply_links import ReplyLinks, wait_until_writable
-from actors.storage.port import Storage
-from raft_core import LogIndex, PersistEffect, ServerId
+from actors.snapshot_taking import SnapshotTaker
+from actors.storage.disk import Arrival, Disk
+from raft_core import LogIndex, PersistEffect, ServerId, Snapshot
 
 Tell = Callable[[Note], None]
 
@@ -47,9 +49,9 @@ class _Worker(ThreadingActor):
 class StorageActor(_Worker):
     """Writes to disk.  Writes that arrive during a write become the next one together (group commit)."""
 
-    def __init__(self, tell: Tell, storage: Storage, durations: Durations) -> None:
+    def __init__(self, tell: Tell, disk: Disk, durations: Durations) -> None:
         super().__init__(tell)
-        self._storage = storage
+        self._disk = disk
         self._durations = durations
 
     def on_receive(self, message: Any) -> None:
@@ -57,22 +59,25 @@ class StorageActor(_Worker):
         assert isinstance(message, Batch)
         changes = [change for write in message.messages for change in write]
         began = perf_counter()
-        self._storage.write(changes)
+        arrivals = self._disk.write(changes)
         self._durations.add(perf_counter() - began)
-        self._tell(Written(len(message.messages)))
+        self._tell(Written(len(message.messages), arrivals))
 
 
 class ApplierActor(_Worker):
     """Applies committed entries and answers clients."""
 
-    def __init__(self, tell: Tell, server_id: ServerId, machine: MachineHost) -> None:
+    def __init__(self, tell: Tell, server_id: ServerId, machine: MachineHost, taker: SnapshotTaker) -> None:
         super().__init__(tell)
         self._machine = machine
         self._links = ReplyLinks()
-        self._applier = Applier(server_id, machine, self._links, self._applied)
+        self._applier = Applier(server_id, machine, self._links, self._applied, taker, self._taken)
 
     def _applied(self, index: LogIndex) -> None:
         self._tell(AppliedUpTo(index, self._machine.next_deadline))
+
+    def _taken(self, snapshot: Snapshot) -> None:
+        self._tell(Taken(snapshot))
 
     def on_receive(self, message: Any) -> None:
         """A `Batch` of work and of client links, in order."""
@@ -112,8 +117,8 @@ class DiskBehindActor:
     def __init__(self, actor: ActorRef[StorageActor]) -> None:
         self._actor = actor
 
-    def write(self, changes: Sequence[PersistEffect]) -> bool:
+    def write(self, changes: Sequence[PersistEffect]) -> Sequence[Arrival] | None:
         """Handed over; `Written` follows.  If the actor is gone, its `Failed` is on the way instead."""
         with contextlib.suppress(ActorDeadError):
             self._actor.tell(list(changes))
-        return False
+        return None

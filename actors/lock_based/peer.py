@@ -47,7 +47,7 @@ from actors.notes import ClientGone, Failed, Shutdown
 from actors.protocol import ClientMessage, InspectPeer, PeerMessage, decode_client_message
 from actors.replicated_clock import stamps_of
 from actors.spec import PeerConfig, PeerParts, restored
-from actors.storage.port import Storage
+from actors.storage.disk import Disk
 from raft_core import (
     AppendEntries,
     Applied,
@@ -59,6 +59,8 @@ from raft_core import (
     PeerRestarted,
     Received,
     ServerId,
+    Snapshot,
+    SnapshotTaken,
     Term,
 )
 
@@ -141,7 +143,7 @@ class LockedPeer:
     def __init__(
         self,
         config: PeerConfig,
-        storage: Storage,
+        disk: Disk,
         machine: MachineHost,
         world: World,
         stopped: Callable[[BaseException | None], None],
@@ -150,7 +152,7 @@ class LockedPeer:
         process_id: int = 0,
     ) -> None:
         self._server_id = config.server_id
-        self._storage = storage
+        self._disk = disk
         self._stopped = stopped
         self._process_id = process_id
         self._world = world
@@ -160,15 +162,19 @@ class LockedPeer:
         self._writes = Durations()
         self._work: Mail[list[Work] | ClientGone] = Mail(self._threads)
         self._machine = machine
-        self._applier = Applier(config.server_id, machine, world.applier_voice, self._note_applied)
         self._life = _Life(self._threads.lock())
         self.lock = InstrumentedLock(self._threads.lock, clock=self._threads.clock, current=self._threads.current)
         randomness = Random(config.seed)
         deadlines = Deadlines(randomness)
+        server, taker = restored(config, disk, machine, randomness)
+        self._applier = Applier(
+            config.server_id, machine, world.applier_voice, self._note_applied, taker, self._note_snapshot
+        )
         interpreter = Interpreter(
-            restored(config, storage, randomness),
+            server,
             transport=self,
-            disk=InlineDisk(storage, self._writes, self._threads.clock),
+            disk=InlineDisk(disk, self._writes, self._threads.clock),
+            snapshots=disk.snapshots,
             applier=lambda work: self._work.put([work]),
             replies=self,
             deadlines=deadlines,
@@ -352,6 +358,10 @@ class LockedPeer:
             self._shared.applied_index = index
             self._shared.expiry = expiry
 
+    def _note_snapshot(self, snapshot: Snapshot) -> None:
+        """The core cuts the log."""
+        self._turn([SnapshotTaken(snapshot)])
+
     # --- the acceptor -------------------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
@@ -444,7 +454,7 @@ class LockedPeer:
         self._world.close()
         if not any(thread.is_alive() for thread in threads):  # a disk that hangs keeps its connection
             with contextlib.suppress(ActorumError):
-                self._storage.close()
+                self._disk.close()
         self._stopped(error)
 
 
@@ -453,7 +463,7 @@ def start(parts: PeerParts) -> LockedPeer:
     world = LinkWorld(parts.channel)
     peer = LockedPeer(
         parts.config,
-        parts.storage,
+        parts.disk,
         parts.machine,
         world,
         parts.stopped,

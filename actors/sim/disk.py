@@ -8,32 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from actors.interpreter import Written
 from actors.metrics import Durations
 from actors.sim.timeline import Timeline, Way
-from actors.storage.port import Storage
+from actors.storage.disk import Arrival, Disk
 from raft_core import PersistEffect
 
 
 class SimDisk:
     """The `Disk` of one incarnation."""
 
-    def __init__(self, timeline: Timeline, way: Way, storage: Storage, confirm: Callable[[int], None]) -> None:
-        """`confirm` is told how many more writes are durable."""
+    def __init__(self, timeline: Timeline, way: Way, disk: Disk, confirm: Callable[[Written], None]) -> None:
+        """`confirm` is told what more is durable."""
         self.durations = Durations()
         """How long writes took, in virtual seconds."""
         self._timeline = timeline
         self._way = way
-        self._storage = storage
+        self._disk = disk
         self._confirm = confirm
         self._waiting: list[Sequence[PersistEffect]] = []
         self._is_writing = False
 
-    def write(self, changes: Sequence[PersistEffect]) -> bool:
+    def write(self, changes: Sequence[PersistEffect]) -> Sequence[Arrival] | None:
         """Handed over; `confirm` follows."""
         self._waiting.append(changes)
         if not self._is_writing:
             self._begin()
-        return False
+        return None
 
     def _begin(self) -> None:
         writes, self._waiting = self._waiting, []
@@ -42,9 +43,9 @@ class SimDisk:
         self._way.put(lambda: self._end(writes, began))
 
     def _end(self, writes: list[Sequence[PersistEffect]], began: float) -> None:
-        self._storage.write([change for write in writes for change in write])
+        arrivals = self._disk.write([change for write in writes for change in write])
         self.durations.add(self._timeline.now - began)
         self._is_writing = False
         if self._waiting:
             self._begin()
-        self._confirm(len(writes))
+        self._confirm(Written(len(writes), arrivals))

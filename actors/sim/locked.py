@@ -15,6 +15,7 @@ from actors.lock_based.threads import Threads
 from actors.lock_based.world import Arrived, PeerCame
 from actors.sim.green import GreenThread, GreenThreads
 from actors.sim.incarnation import DISK, Incarnation, PeerPlan, Surroundings, Voice
+from actors.storage.disk import Disk
 from actors.storage.port import Storage, Stored
 from raft_core import LogIndex, PersistEffect, ServerId
 
@@ -27,7 +28,7 @@ def threads_of(green: GreenThreads) -> Threads:
 class SimLockedPeer(Incarnation):
     """A peer of the twin (and its `World`)."""
 
-    def __init__(self, server_id: ServerId, plan: PeerPlan, storage: Storage, around: Surroundings) -> None:
+    def __init__(self, server_id: ServerId, plan: PeerPlan, disk: Disk, around: Surroundings) -> None:
         super().__init__(server_id, around)
         timeline = around.timeline
         self._green = GreenThreads(timeline)
@@ -39,7 +40,7 @@ class SimLockedPeer(Incarnation):
         self._acceptor: GreenThread | None = None
         self._peer = LockedPeer(
             plan.config(server_id, timeline.random.getrandbits(64)),
-            SlowStorage(storage, self._green),
+            Disk(SlowStorage(disk.storage, self._green), disk.snapshots),
             plan.host(),
             self,
             self._ended,

@@ -12,15 +12,15 @@ from random import Random
 from actors.applier import Applier, ClientId, Work
 from actors.codec import decode_message
 from actors.deadlines import NEVER, Deadlines
-from actors.interpreter import Interpreter
+from actors.interpreter import NOTHING_WRITTEN, Interpreter, Written
 from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
 from actors.replicated_clock import stamps_of
 from actors.sim.disk import SimDisk
 from actors.sim.incarnation import DISK, Incarnation, PeerPlan, Surroundings, Voice
 from actors.sim.timeline import Delay
 from actors.spec import restored
-from actors.storage.port import Storage
-from raft_core import Applied, Event, LogIndex, PeerRestarted, Received, ServerId
+from actors.storage.disk import Disk
+from raft_core import Applied, Event, LogIndex, PeerRestarted, Received, ServerId, Snapshot, SnapshotTaken
 
 TURN = Delay(0.000_01, 0.000_1)
 """From an arrival to the turn that takes it: what arrives meanwhile is taken with it."""
@@ -31,26 +31,29 @@ APPLY = Delay(0.000_05, 0.000_5)
 class SimPeer(Incarnation):
     """A peer whose turns are those of an actor."""
 
-    def __init__(self, server_id: ServerId, plan: PeerPlan, storage: Storage, around: Surroundings) -> None:
+    def __init__(self, server_id: ServerId, plan: PeerPlan, disk: Disk, around: Surroundings) -> None:
         super().__init__(server_id, around)
         timeline = around.timeline
         self._events: list[Event] = []
         self._asked: list[tuple[ClientId, ClientMessage]] = []
-        self._written = 0
+        self._written = NOTHING_WRITTEN
         self._depth = 0
         self._next_turn = NEVER
         self._consensus_voice = Voice(self, around.listeners)
         self._work = self.way(APPLY)
         self._machine = plan.host()
-        self._applier = Applier(server_id, self._machine, Voice(self, around.listeners), self._applied)
-        self._disk = SimDisk(timeline, self.way(DISK), storage, self._confirmed)
+        self._disk = SimDisk(timeline, self.way(DISK), disk, self._confirmed)
         config = plan.config(server_id, timeline.random.getrandbits(64))
         randomness = Random(config.seed)
         self._deadlines = Deadlines(randomness)
+        server, taker = restored(config, disk, self._machine, randomness)
+        voice = Voice(self, around.listeners)
+        self._applier = Applier(server_id, self._machine, voice, self._applied, taker, self._taken)
         self.interpreter = Interpreter(
-            restored(config, storage, randomness),
+            server,
             transport=self,
             disk=self._disk,
+            snapshots=disk.snapshots,
             applier=self._give_applier,
             replies=self._consensus_voice,
             deadlines=self._deadlines,
@@ -84,15 +87,19 @@ class SimPeer(Incarnation):
         self._asked.append((client_id, message))
         self._plan_turn(self.timeline.draw(TURN))
 
-    def _confirmed(self, writes: int) -> None:
-        self.timeline.note(self.server_id, f"disk confirms {writes}")
-        self._written += writes
+    def _confirmed(self, written: Written) -> None:
+        self.timeline.note(self.server_id, f"disk confirms {written.count}")
+        self._written += written
         self._plan_turn(self.timeline.draw(TURN))
 
     def _applied(self, index: LogIndex) -> None:
         self.timeline.note(self.server_id, f"applied {index}")
         self.interpreter.expires(self._machine.next_deadline, self.timeline.now)
         self._arrived(Applied(index))
+
+    def _taken(self, snapshot: Snapshot) -> None:
+        self.timeline.note(self.server_id, f"snapshot {snapshot.last_included_index}")
+        self._arrived(SnapshotTaken(snapshot))
 
     def _arrived(self, event: Event) -> None:
         self._events.append(event)
@@ -110,8 +117,8 @@ class SimPeer(Incarnation):
             return
         self._next_turn = NEVER
         events, asked, written = self._events, self._asked, self._written
-        self._events, self._asked, self._written = [], [], 0
-        self._depth = len(events) + len(asked) + written
+        self._events, self._asked, self._written = [], [], NOTHING_WRITTEN
+        self._depth = len(events) + len(asked) + written.count
         self.interpreter.serve(self.timeline.now, events, self._without_inspections(asked), written)
         self._plan_turn(self._deadlines.next)
 

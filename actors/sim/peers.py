@@ -16,8 +16,7 @@ from actors.network import Network
 from actors.sim.incarnation import Incarnation, Listener, PeerPlan, SimNetwork, Surroundings
 from actors.sim.timeline import Timeline
 from actors.spec import RuntimeName
-from actors.storage.memory import MemoryStorage
-from actors.storage.port import Storage
+from actors.storage.disk import Disk
 from actors.supervisor import LinkTaker, PeerState
 from raft_core import ServerId, majority
 
@@ -31,7 +30,7 @@ class SimPeers:
         self._plan = plan
         self._timeline = timeline
         self._new_peer = _incarnation_of(plan.runtime)
-        self._disks = {name: MemoryStorage() for name in plan.names}
+        self._disks = {name: Disk.in_memory() for name in plan.names}
         self._peers: dict[ServerId, Incarnation] = {}
         self._listeners: dict[ClientId, Listener] = {}
         self._links = SimNetwork(Network(plan.names), timeline)
@@ -135,9 +134,9 @@ class SimPeers:
                 peer.kill()
 
 
-def _incarnation_of(runtime: RuntimeName) -> Callable[[ServerId, PeerPlan, Storage, Surroundings], Incarnation]:
+def _incarnation_of(runtime: RuntimeName) -> Callable[[ServerId, PeerPlan, Disk, Surroundings], Incarnation]:
     """The simulated form of a runtime; imported when it is used."""
     module, name = _PLACES[runtime].split(":")
-    incarnation: Callable[[ServerId, PeerPlan, Storage, Surroundings], Incarnation]
+    incarnation: Callable[[ServerId, PeerPlan, Disk, Surroundings], Incarnation]
     incarnation = getattr(import_module(module), name)
     return incarnation

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from actors.storage.memory import MemoryStorage
+from actors.storage.memory_snapshots import MemorySnapshots
 from actors.storage.port import CorruptStorage, LogGap, Snapshots, Storage, Stored
 from raft_core.configuration import Snapshot
 from raft_core.effects import CompactLog, PersistEffect, ReceiveSnapshotChunk
@@ -43,6 +45,11 @@ class Disk:
     def __init__(self, storage: Storage, snapshots: Snapshots) -> None:
         self.storage = storage
         self.snapshots = snapshots
+
+    @classmethod
+    def in_memory(cls) -> Disk:
+        """One that lasts as long as this object."""
+        return cls(MemoryStorage(), MemorySnapshots())
 
     @property
     def blocking(self) -> bool:

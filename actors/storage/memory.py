@@ -8,6 +8,7 @@ Raft (thesis 3.8); for anything that outlives a process there is `sqlite`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import assert_never
 
 from actors.storage.port import Extent, Stored
@@ -54,6 +55,12 @@ class MemoryStorage:
                     raise AssertionError("refused above")
                 case _:
                     assert_never(change)
+
+    def copy(self) -> MemoryStorage:
+        """What is stored now, for somebody else to write on."""
+        other = copy(self)
+        other._entries = self._entries.copy()
+        return other
 
     def close(self) -> None:
         """Nothing to give up: the next peer goes on with the same object."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from hashlib import sha256
 
 from actors.storage.port import SnapshotGone
@@ -46,6 +47,12 @@ class MemorySnapshots:
 
     def _arrived(self, snapshot: Snapshot) -> bytes:
         return self._arriving[1] if self._arriving is not None and self._arriving[0] == snapshot else b""
+
+    def copy(self) -> MemorySnapshots:
+        """What is here now, for somebody else to go on with."""
+        other = copy(self)
+        other._contents = self._contents.copy()
+        return other
 
     def read(self, snapshot: Snapshot, offset: int, length: int) -> bytes:
         """A part of the content, for sending."""
