@@ -8,7 +8,9 @@ from actors.machine import OPEN_SESSION_COMMAND, MachineHost
 from actors.machines.counter import Counter
 from actors.protocol import Abandoned, Delivered, Digest, PeerMessage, QueryResult, Results
 from actors.replies import encode_result
-from raft_core import Entry, EntryKind, LogIndex, Term
+from actors.snapshot_taking import SnapshotTaker
+from actors.storage.memory_snapshots import MemorySnapshots
+from raft_core import Configured, Entry, EntryKind, LogIndex, Settings, Snapshot, Term, configuration
 
 INCR = Counter.incr.signature.encode((), {})
 
@@ -19,7 +21,11 @@ class Desk:
     def __init__(self) -> None:
         self.said: list[tuple[ClientId, PeerMessage]] = []
         self.applied: list[LogIndex] = []
-        self.applier = Applier("n1", MachineHost(Counter()), self, self.applied.append)
+        machine = MachineHost(Counter())
+        self.taken: list[Snapshot] = []
+        base = Configured(0, configuration(["n1"]))
+        taker = SnapshotTaker(machine, MemorySnapshots(), Settings(), None, base)
+        self.applier = Applier("n1", machine, self, self.applied.append, taker, self.taken.append)
         self.applier.work([Apply(1, (Entry(1, OPEN_SESSION_COMMAND),))])
         self.applied.clear()
         self._sequence = 0

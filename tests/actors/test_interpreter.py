@@ -14,8 +14,10 @@ import pytest
 
 from actors.applier import Abandon, Apply, ClientId, Expect, Query, Work
 from actors.deadlines import Deadlines
-from actors.interpreter import GATHERING_TIME, Interpreter
+from actors.interpreter import GATHERING_TIME, Interpreter, Written
 from actors.protocol import PeerMessage, Refused, SubmitCommands, SubmitQuery
+from actors.storage.disk import Arrival
+from actors.storage.memory_snapshots import MemorySnapshots
 from raft_core import (
     AppendEntries,
     AppendEntriesResult,
@@ -48,6 +50,7 @@ class Bench:
             restore("n1", names, SETTINGS, randomness=5),
             transport=self,
             disk=self,
+            snapshots=MemorySnapshots(),
             applier=self._give,
             replies=self,
             deadlines=self.deadlines,
@@ -59,12 +62,12 @@ class Bench:
     def send(self, to: ServerId, message: Message) -> None:
         self.journal.append((to, message))
 
-    def write(self, changes: Sequence[PersistEffect]) -> bool:
+    def write(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...] | None:
         self.journal.append("write")
         if self.asynchronous:
             self.writes.append(changes)
-            return False
-        return True
+            return None
+        return ()
 
     def _give(self, work: list[Work]) -> None:
         self.journal.extend(work)
@@ -79,7 +82,7 @@ class Bench:
         before = len(self.journal)
         requests = asked.get("asked", ())
         events = [Received(sender, message) for sender, message in messages]
-        self.interpreter.serve(self.now, list(events), requests, written)  # type: ignore[arg-type]
+        self.interpreter.serve(self.now, list(events), requests, Written(written))  # type: ignore[arg-type]
         return self.journal[before:]
 
     def confirm(self, count: int = 1) -> list[object]:

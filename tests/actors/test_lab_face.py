@@ -189,7 +189,7 @@ def test_what_a_predecessor_writes_after_the_handover_is_not_stored() -> None:
     heir = persister.hand_over()
     assert heir.load() == zombie.load()
     zombie.write([PersistTermAndVote(4, "n2"), AppendToLog(1, (Entry(4, b"after"),), 4)])
-    assert heir.load().entries == (Entry(3, b"before"),)
+    assert heir.load().stored.entries == (Entry(3, b"before"),)
     assert persister.hand_over().load() == heir.load()
 
 

@@ -20,6 +20,7 @@ from actors.replicated import Replicated, command, query
 from actors.replicated_clock import STAMP, TICK, Stamps, decode_stamp, encode_stamp, stamps_of
 from actors.replies import RefusalKind, encode_result
 from actors.requests import Requests
+from actors.storage.memory_snapshots import MemorySnapshots
 from raft_core import (
     AppendToLog,
     Effect,
@@ -285,6 +286,7 @@ class Bench:
             restore("n1", ("n1",), Settings(election_timeout=300, heartbeat_interval=50), randomness=5),
             transport=self,  # type: ignore[arg-type]  # nobody to send to
             disk=self,  # type: ignore[arg-type]
+            snapshots=MemorySnapshots(),
             applier=lambda work: None,
             replies=Answered(),
             deadlines=self.deadlines,
@@ -292,9 +294,9 @@ class Bench:
         )
         self.interpreter.start(0.0)
 
-    def write(self, changes: list[Effect]) -> bool:
+    def write(self, changes: list[Effect]) -> tuple[()]:
         self.written += [e.command for c in changes if isinstance(c, AppendToLog) for e in c.entries if e.command]
-        return True
+        return ()
 
 
 def test_the_leader_tells_the_time_when_something_expires_and_asks_again_if_that_did_not_help() -> None:

@@ -12,9 +12,10 @@ import pytest
 from pykka._envelope import Envelope
 
 from actors.deadlines import Deadlines
+from actors.interpreter import Written
 from actors.links import LinkReader, LinkWriter, link_pair
 from actors.mailbox import Batch, DrainingInbox, Mailbox, ReplyLink, Turn
-from actors.notes import AppliedUpTo, ClientGone, Failed, Written
+from actors.notes import AppliedUpTo, ClientGone, Failed
 from raft_core import ResetElectionTimer
 
 PATIENCE = 20.0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from actors.interpreter import Written
 from actors.sim.disk import SimDisk
 from actors.sim.timeline import Delay, Timeline, Way
+from actors.storage.disk import Disk
 from actors.storage.memory import MemoryStorage
+from actors.storage.memory_snapshots import MemorySnapshots
 from raft_core import PersistTermAndVote
 
 
@@ -20,10 +23,14 @@ def test_the_digest_of_the_trace_covers_every_byte() -> None:
 
 def test_a_write_is_durable_before_it_is_confirmed_and_writes_meanwhile_become_one() -> None:
     timeline, storage, confirmed = Timeline(1), MemoryStorage(), list[tuple[int, int]]()
+
+    def told(written: Written) -> None:
+        confirmed.append((written.count, storage.load().current_term))
+
     way = Way(timeline, Delay(0.001, 0.002), lambda: True)
-    disk = SimDisk(timeline, way, storage, lambda writes: confirmed.append((writes, storage.load().current_term)))
+    disk = SimDisk(timeline, way, Disk(storage, MemorySnapshots()), told)
     for term in (1, 2, 3):
-        assert disk.write([PersistTermAndVote(term, None)]) is False
+        assert disk.write([PersistTermAndVote(term, None)]) is None
     assert (storage.load().current_term, confirmed) == (0, [])
     timeline.run_until(1.0)
     assert confirmed == [(1, 1), (2, 3)]
@@ -32,7 +39,7 @@ def test_a_write_is_durable_before_it_is_confirmed_and_writes_meanwhile_become_o
 def test_a_write_under_way_when_its_peer_is_killed_was_never_made() -> None:
     timeline, storage, is_up = Timeline(1), MemoryStorage(), [True]
     way = Way(timeline, Delay(0.001, 0.002), lambda: is_up[0])
-    disk = SimDisk(timeline, way, storage, lambda writes: None)
+    disk = SimDisk(timeline, way, Disk(storage, MemorySnapshots()), lambda written: None)
     disk.write([PersistTermAndVote(1, "n1")])
     timeline.run_until(1.0)
     disk.write([PersistTermAndVote(2, "n1")])

@@ -22,9 +22,11 @@ from msgspec.structs import replace
 
 from actors.applier import Apply, ClientId, Work
 from actors.deadlines import Deadlines
-from actors.interpreter import Interpreter
+from actors.interpreter import Interpreter, Written
 from actors.protocol import PeerMessage, SubmitCommands
+from actors.storage.disk import Arrival
 from actors.storage.memory import MemoryStorage
+from actors.storage.memory_snapshots import MemorySnapshots
 from actors.storage.port import CorruptStorage, StorageError, StorageInUse, UnknownFormat
 from actors.storage.trace import (
     MemoryTrace,
@@ -118,6 +120,7 @@ class Peer:
             ),
             transport=self,
             disk=self,
+            snapshots=MemorySnapshots(),
             applier=self.apply,
             replies=self,
             deadlines=self.deadlines,
@@ -129,12 +132,12 @@ class Peer:
     def send(self, to: ServerId, message: Message) -> None:
         self.group.peers[to].inbox.append(Received(self.server_id, message))
 
-    def write(self, changes: Sequence[PersistEffect]) -> bool:
+    def write(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...] | None:
         if self.asynchronous:
             self.writes.append(changes)
         else:
             self.storage.write(changes)
-        return not self.asynchronous
+        return None if self.asynchronous else ()
 
     def apply(self, work: list[Work]) -> None:
         self.inbox.extend(Applied(item.first_index + len(item.entries) - 1) for item in work if isinstance(item, Apply))
@@ -150,7 +153,7 @@ class Peer:
         """Everything that waits: confirmed writes, messages, requests, deadlines."""
         events, self.inbox = self.inbox, []
         asked, self.asked = self.asked, deque()
-        written = len(self.writes)
+        written = Written(len(self.writes))
         while self.writes:
             self.storage.write(self.writes.popleft())
         self.interpreter.serve(self.group.now, events, asked, written)

@@ -21,12 +21,15 @@ from random import Random
 from actors.applier import Applier, Apply, ClientId, Work
 from actors.calls import Call, EventWaiter
 from actors.deadlines import Deadlines
-from actors.interpreter import Interpreter
+from actors.interpreter import Interpreter, Written
 from actors.machine import MachineHost
 from actors.machines.counter import Counter
 from actors.protocol import ClientMessage, InspectPeer, PeerMessage, Results, Status
 from actors.session import Session
+from actors.snapshot_taking import SnapshotTaker
+from actors.storage.disk import Arrival
 from actors.storage.memory import MemoryStorage
+from actors.storage.memory_snapshots import MemorySnapshots
 from actors.storage.port import Storage
 from raft_core import (
     Applied,
@@ -79,7 +82,6 @@ class Node:
         self.has_turn = False
         self.unwritten: deque[list[PersistEffect]] = deque()
         self.machine = MachineHost(Counter())
-        self.applier = Applier(self.server_id, self.machine, self, self._applied)
         self.storage.close()
         self.storage = WitnessedStorage(self._open_storage(), self.server_id, self.cluster.witness)
         stored = self.storage.load()
@@ -92,11 +94,14 @@ class Node:
             voted_for=stored.voted_for,
             entries=stored.entries,
         )
+        taker = SnapshotTaker(self.machine, MemorySnapshots(), SETTINGS, None, server.configurations[0])
+        self.applier = Applier(self.server_id, self.machine, self, self._applied, taker, lambda snapshot: None)
         self.cluster.witness.restarts(server)
         self.interpreter = Interpreter(
             server,
             transport=self,
             disk=self,
+            snapshots=MemorySnapshots(),
             applier=self._work,
             replies=self,
             deadlines=self.deadlines,
@@ -110,7 +115,7 @@ class Node:
         asked, self.asked = self.asked, []
         confirmed, self.confirmed = self.confirmed, 0
         self.has_turn = False
-        self.interpreter.serve(self.cluster.now, events, asked, confirmed)
+        self.interpreter.serve(self.cluster.now, events, asked, Written(confirmed))
         self.cluster.witness.moves(self.interpreter.server)
 
     # --- the ports of the interpreter ---------------------------------------------------------------------------------
@@ -124,17 +129,17 @@ class Node:
         self.cluster.witness.sends(self.server_id, to, message)
         self.cluster.carry(self, to, message)
 
-    def write(self, changes: Sequence[PersistEffect]) -> bool:
+    def write(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...] | None:
         """The disk: at once, or a little later together with what comes until then (group commit)."""
         self.cluster.point(self)
         if not self.asynchronous:
             self.storage.write(changes)
             self.cluster.point(self)
-            return True
+            return ()
         self.unwritten.append(list(changes))
         if len(self.unwritten) == 1:
             self.cluster.later(0.003, self, self._write_all)
-        return False
+        return None
 
     def _write_all(self) -> None:
         self.cluster.point(self)

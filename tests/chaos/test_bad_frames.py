@@ -38,7 +38,9 @@ from actors.protocol import (
 )
 from actors.replicated import machine_reference
 from actors.spec import PeerConfig, PeerSpec
+from actors.storage.disk import Disk
 from actors.storage.memory import MemoryStorage
+from actors.storage.memory_snapshots import MemorySnapshots
 from raft_core import RequestVote, Settings
 from tests.chaos.support import PATIENCE, eventually
 from tests.runtimes import runtime
@@ -93,7 +95,7 @@ class LonePeer:
             runtime=runtime(),
         )
         self.storage = MemoryStorage()
-        peer = start_peer(spec, self.storage, self.their_channel, self.ended.put)
+        peer = start_peer(spec, Disk(self.storage, MemorySnapshots()), self.their_channel, self.ended.put)
         self.peer = peer
         received = self.channel.receive()
         assert received is not None

@@ -60,7 +60,7 @@ class Witness:
             before = self.stored(name)
             if isinstance(change, PersistTermAndVote):
                 self._check_vote_written(name, before, change)
-            elif change.prev_log_index < len(before.entries):
+            elif isinstance(change, AppendToLog) and change.prev_log_index < len(before.entries):
                 self.truncations += 1
             self.disks[name].write([change])
             if isinstance(change, AppendToLog) and change.prev_log_index < len(self.committed):

@@ -88,7 +88,10 @@ REFUSED = [
     (f"{THREE}persist n1", "no write of n1 is under way"),
     (f"{THREE}apply n1", "n1 has nothing to apply"),
     ("cluster n1\nslow-apply n1\ntimeout n1\napply n1 2", "n1 may apply no more than 1"),
-    (f"{THREE}show weather", "cannot show 'weather'; there is: state, log, terms, messages, progress, disk, machine, members"),
+    (
+        f"{THREE}show weather",
+        "cannot show 'weather'; there is: state, log, terms, messages, progress, disk, machine, members",
+    ),
     (f"{THREE}show log n9", "no such server: n9"),
 ]
 
