@@ -71,10 +71,7 @@ class MemorySnapshots:
 
     def latest(self) -> Snapshot | None:
         """The snapshot with the highest index."""
-        newest_last = sorted(
-            self._contents, key=lambda one: (one.last_included_index, one.last_included_term, one.checksum)
-        )
-        return newest_last[-1] if newest_last else None
+        return max(self._all(), key=_age, default=None)
 
     def latest_sound(self, log_begins_behind: LogIndex) -> Snapshot | None:
         """The same: memory is not damaged."""
@@ -83,7 +80,15 @@ class MemorySnapshots:
     def prune(self, keep: Snapshot) -> None:
         """Forget all that are older than `keep`, and what was begun of such."""
         self.load(keep)
-        for snapshot in [one for one in self._contents if one.last_included_index < keep.last_included_index]:
+        for snapshot in [one for one in self._all() if one.last_included_index < keep.last_included_index]:
             del self._contents[snapshot]
         if self._arriving is not None and self._arriving[0].last_included_index <= keep.last_included_index:
             self._arriving = None
+
+    def _all(self) -> list[Snapshot]:
+        """A copy, made in one step: another thread may be saving."""
+        return list(self._contents)
+
+
+def _age(snapshot: Snapshot) -> tuple[LogIndex, Term, str]:
+    return snapshot.last_included_index, snapshot.last_included_term, snapshot.checksum

@@ -37,6 +37,7 @@ import contextlib
 import logging
 import os
 import re
+import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ LOG = logging.getLogger("actorum.storage")
 """Damage that could be passed over (WARNING)."""
 
 _NAME: Final = re.compile(r"(\d+)-(\d+)-[0-9a-f]{16}\.snapshot(\.part)?")
+_CHECKSUM: Final = re.compile(r"[0-9a-f]{64}")
 _SAVING, _PART, _DAMAGED = ".saving", ".part", ".damaged"
 _SIZES = struct.Struct("<II")
 _LARGEST_HEAD = 16 << 20
@@ -81,7 +83,7 @@ _decode_any = msgpack.Decoder(list[object]).decode
 class SnapshotFiles:
     """The `Snapshots` of one server in `directory`, which is created if it does not exist.
 
-    It takes no lock of its own: whoever holds that of the server's storage may use it.  Raises `StorageError` if the
+    It takes no lock of its own: make it once the server's storage is open, which has one.  Raises `StorageError` if the
     operating system refuses.
     """
 
@@ -91,6 +93,8 @@ class SnapshotFiles:
         self.directory: Path = Path(directory).absolute()
         self._owner = (cluster_id, server_id)
         self._synchronous = synchronous
+        self._token = secrets.token_hex(4)
+        """In the names of our unfinished files: the thread of an earlier peer may still be at work on its own."""
         self._arriving: _Arriving | None = None
         """What `receive` knows of the parts so far; they are in a file, so this can be made anew."""
         with self._failing(self.directory):
@@ -105,12 +109,13 @@ class SnapshotFiles:
         """Write a snapshot of this server's own; it is durable when this returns."""
         checksum = sha256(content).hexdigest()
         snapshot = Snapshot(last_included_index, last_included_term, configured, len(content), checksum)
-        unfinished = self._path(snapshot, _SAVING)
+        unfinished = self._path(snapshot, f".{self._token}{_SAVING}")
         try:
             with self._failing(unfinished):
                 with unfinished.open("wb") as file:
                     file.write(self._head(snapshot))
                     file.write(content)
+                    self._sync(file)
                 self._publish(unfinished, self._path(snapshot))
         except BaseException:
             remove_if_there(unfinished)  # the disk may be full because of it
@@ -118,28 +123,37 @@ class SnapshotFiles:
         return snapshot
 
     def _publish(self, unfinished: Path, path: Path) -> None:
-        """Make a complete file durable, then give it its name: see rule 1."""
-        if self._synchronous:
-            with unfinished.open("r+b") as file:
-                os.fsync(file.fileno())
+        """Give a complete file its name: see rule 1."""
         unfinished.rename(path)
         if self._synchronous:
             sync_directory(self.directory)
 
+    def _sync(self, file: BinaryIO) -> None:
+        file.flush()
+        if self._synchronous:
+            os.fsync(file.fileno())
+
     # Receiving another's
 
     def receive(self, snapshot: Snapshot, offset: int, data: bytes) -> bool | None:
-        """Take a part; see `Snapshots`.  Parts are not synced, and what was lost of them shows in the checksum."""
+        """Take a part; see `Snapshots`.  Only the last is synced: what was lost of others shows in the checksum."""
+        if not _CHECKSUM.fullmatch(snapshot.checksum):
+            return False  # it came over a network, and the name of a file is made of it
         with self._failing(self._path(snapshot, _PART)):
             arriving = self._arriving_at(snapshot, offset)
             if arriving is None or offset + len(data) > snapshot.size:
                 self._forget_parts()
                 return False
-            with self._path(snapshot, _PART).open("r+b") as file:
-                file.seek(arriving.head_size + offset)
-                file.write(data)
+            self._write_part(arriving, data)
+            return self._finished(arriving) if arriving.is_complete else None
+
+    def _write_part(self, arriving: _Arriving, data: bytes) -> None:
+        with self._path(arriving.snapshot, _PART).open("r+b") as file:
+            file.seek(arriving.head_size + arriving.offset)
+            file.write(data)
             arriving.take(data)
-            return self._finished(arriving) if arriving.offset == snapshot.size else None
+            if arriving.is_complete:
+                self._sync(file)
 
     def received(self, snapshot: Snapshot) -> int:
         """How many bytes of this very snapshot are here.  For the caller of `receive`."""
@@ -328,6 +342,11 @@ class _Arriving:
         self.head_size = head_size
         self.offset = 0
         self.hash = sha256()
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing is missing; whether it is what it should be, the hash says."""
+        return self.offset == self.snapshot.size
 
     def take(self, data: bytes) -> None:
         """`data` comes next."""

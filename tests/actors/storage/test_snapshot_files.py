@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import BinaryIO
 
 import pytest
 from msgspec import msgpack
+from msgspec.structs import replace
 
 from actors.storage import snapshots as module
 from actors.storage.port import CorruptStorage, SnapshotGone, StorageError, UnknownFormat, WrongCluster
@@ -56,7 +58,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         path, status = os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor)
         is_directory = stat.S_ISDIR(status.st_mode)
         directory = path if is_directory else os.path.dirname(path)
-        endings = sorted(name.partition(".")[2] for name in os.listdir(directory))
+        endings = sorted(Path(name).suffix for name in os.listdir(directory))
         seen.append(["directory" if is_directory else str(status.st_size), *endings])
 
     monkeypatch.setattr(os, "fsync", watched)
@@ -70,7 +72,7 @@ def test_a_snapshot_is_synced_whole_before_it_has_its_name_and_then_the_name_is(
     synced.clear()
     files.save(7, 3, MEMBERS, CONTENT)
     size = str(only_file(files).stat().st_size)
-    assert synced == [[size, "snapshot.saving"], ["directory", "snapshot"]]
+    assert synced == [[size, ".saving"], ["directory", ".snapshot"]]
 
 
 def test_a_received_snapshot_is_synced_once_when_it_is_whole(tmp_path: Path, synced: list[list[str]]) -> None:
@@ -80,7 +82,7 @@ def test_a_received_snapshot_is_synced_once_when_it_is_whole(tmp_path: Path, syn
     assert synced == []
     files.receive(snapshot, 5, CONTENT[5:])
     size = str(only_file(files).stat().st_size)
-    assert synced == [[size, "snapshot.part"], ["directory", "snapshot"]]
+    assert synced == [[size, ".part"], ["directory", ".snapshot"]]
 
 
 def test_what_need_not_survive_a_loss_of_power_waits_for_no_disk(tmp_path: Path, synced: list[list[str]]) -> None:
@@ -152,6 +154,38 @@ def test_a_part_longer_than_its_snapshot_is_not_gone_on_with(files: SnapshotFile
     files = open_files(files.directory)
     assert files.received(snapshot) == 0
     assert files.receive(snapshot, 0, CONTENT) is True
+
+
+def test_an_earlier_peers_thread_that_is_still_saving_never_publishes_what_another_one_wrote(
+    files: SnapshotFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In threads, the applier of a peer that failed may outlive it.  The next peer takes its unfinished file away."""
+    later: list[SnapshotFiles] = []
+    sync = SnapshotFiles._sync
+
+    def next_peer_begins(saving: SnapshotFiles, file: BinaryIO) -> None:
+        monkeypatch.undo()
+        sync(saving, file)
+        later.append(open_files(files.directory))
+        (files.directory / f"{only_name}.{later[0]._token}.saving").write_bytes(b"half")
+
+    only_name = files._path(snapshot_of(7, 3, CONTENT)).name
+    monkeypatch.setattr(SnapshotFiles, "_sync", next_peer_begins)
+    with pytest.raises(StorageError):
+        files.save(7, 3, MEMBERS, CONTENT)
+    assert later[0].latest() is None
+    assert later[0].latest_sound(0) is None
+    snapshot = later[0].save(7, 3, MEMBERS, CONTENT)
+    assert later[0].load(snapshot) == CONTENT
+
+
+@pytest.mark.parametrize("checksum", ["", "../../../../etc/x", "A" * 64, "0" * 63, "0" * 63 + "/"])
+def test_a_snapshot_whose_checksum_is_none_is_refused_before_a_file_is_named_after_it(
+    files: SnapshotFiles, checksum: str
+) -> None:
+    snapshot = replace(snapshot_of(7, 3, CONTENT), checksum=checksum)
+    assert files.receive(snapshot, 0, CONTENT) is False
+    assert names(files) == []
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
