@@ -20,7 +20,7 @@ from actors.storage.memory import MemoryStorage
 from actors.storage.memory_snapshots import MemorySnapshots
 from actors.storage.port import CorruptStorage, LogGap, Snapshots, Storage, Stored
 from raft_core.configuration import Snapshot
-from raft_core.effects import CompactLog, PersistEffect, ReceiveSnapshotChunk
+from raft_core.effects import CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
 
 
 class Recovered(NamedTuple):
@@ -60,9 +60,9 @@ class Disk:
         """Everything that is there, checked and reconciled.  Raises `CorruptStorage`."""
         stored = self.storage.load()
         snapshot = self.snapshots.latest_sound(stored.last_included_index)
-        stored, compaction = reconcile(stored, snapshot)
-        if compaction is not None:
-            self.storage.write([compaction])
+        stored, changes = reconcile(stored, snapshot)
+        if changes:
+            self.storage.write(changes)
         return Recovered(stored, snapshot)
 
     def write(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...]:
@@ -100,23 +100,29 @@ class Disk:
         self.storage.close()
 
 
-def reconcile(stored: Stored, snapshot: Snapshot | None) -> tuple[Stored, CompactLog | None]:
+def reconcile(stored: Stored, snapshot: Snapshot | None) -> tuple[Stored, tuple[PersistEffect, ...]]:
     """What a log is worth beside the newest snapshot, and what must be written so that the disk says the same.
 
     A log that holds the snapshot's last entry stays as it is; how much of it is kept behind a snapshot is the core's
     choice.  One that ends before it, or has an entry of another term there, was to give way to it when the server fell
     (Figure 13, receiver 6 and 7).  A log that begins behind what any snapshot holds has lost its beginning.
+
+    The snapshot may even be of a later term than the server knows.  What is committed is applied, and so may be in a
+    snapshot, without waiting for this disk.  That term was never answered in, so no vote was given in it.
     """
     covered = snapshot.last_included_index if snapshot is not None else 0
     if covered < stored.last_included_index:
         raise _beginning_lost(stored, covered)
     if snapshot is None or stored.term_at(covered) == snapshot.last_included_term:
-        return stored, None
+        return stored, ()
     term = snapshot.last_included_term
     if covered == stored.last_included_index:
         raise _two_pasts(stored, term)
-    compacted = replace(stored, entries=(), last_included_index=covered, last_included_term=term)
-    return compacted, CompactLog(covered, term, discards_all=True)
+    changes: tuple[PersistEffect, ...] = (CompactLog(covered, term, discards_all=True),)
+    if term > stored.current_term:
+        stored = replace(stored, current_term=term, voted_for=None)
+        changes = (PersistTermAndVote(term, None), *changes)
+    return replace(stored, entries=(), last_included_index=covered, last_included_term=term), changes
 
 
 _WHY_FINAL = (

@@ -77,7 +77,7 @@ def behind(index: int) -> Stored:
 
 
 def test_a_whole_log_needs_no_snapshot() -> None:
-    assert reconcile(behind(0), None) == (behind(0), None)
+    assert reconcile(behind(0), None) == (behind(0), ())
 
 
 @pytest.mark.parametrize("base", range(7))
@@ -85,7 +85,7 @@ def test_a_whole_log_needs_no_snapshot() -> None:
 def test_a_log_that_holds_the_snapshots_last_entry_stays_as_it_is(base: int, index: int) -> None:
     """Behind it, before it, or nothing more at all: how many entries are kept is the core's choice."""
     if index >= base:
-        assert reconcile(behind(base), snapshot_of(index, ENTRIES[index - 1].term, CONTENT)) == (behind(base), None)
+        assert reconcile(behind(base), snapshot_of(index, ENTRIES[index - 1].term, CONTENT)) == (behind(base), ())
 
 
 @pytest.mark.parametrize("base", [0, 2, 6])
@@ -93,14 +93,14 @@ def test_a_log_that_holds_the_snapshots_last_entry_stays_as_it_is(base: int, ind
 def test_a_log_that_ends_before_the_snapshot_gives_way_to_it(base: int, index: int) -> None:
     compacted = Stored(3, "n2", (), index, 2)
     compaction = CompactLog(index, 2, discards_all=True)
-    assert reconcile(behind(base), snapshot_of(index, 2, CONTENT)) == (compacted, compaction)
+    assert reconcile(behind(base), snapshot_of(index, 2, CONTENT)) == (compacted, (compaction,))
 
 
 @pytest.mark.parametrize("index", [1, 3, 6])
 def test_a_log_with_another_entry_at_the_snapshots_index_gives_way_to_it(index: int) -> None:
     compacted = Stored(3, "n2", (), index, 3)
     compaction = CompactLog(index, 3, discards_all=True)
-    assert reconcile(behind(0), snapshot_of(index, 3, CONTENT)) == (compacted, compaction)
+    assert reconcile(behind(0), snapshot_of(index, 3, CONTENT)) == (compacted, (compaction,))
 
 
 @pytest.mark.parametrize("snapshot", [None, snapshot_of(1, 1, CONTENT), snapshot_of(4, 2, CONTENT)])
@@ -115,16 +115,25 @@ def test_a_log_that_begins_behind_another_entry_than_the_snapshots_last_is_damag
         reconcile(behind(5), snapshot_of(5, 9, CONTENT))
 
 
-@given(base=st.integers(0, 6), index=st.integers(1, 9), term=st.integers(1, 4))
+@pytest.mark.parametrize("index", [6, 7])
+def test_a_snapshot_of_a_later_term_brings_its_term_and_no_vote(index: int) -> None:
+    """An entry is applied before it, and the term it came in, are on this disk; then a snapshot is durable first."""
+    reconciled, changes = reconcile(behind(2), snapshot_of(index, 5, CONTENT))
+    assert reconciled == Stored(5, None, (), index, 5)
+    assert changes == (PersistTermAndVote(5, None), CompactLog(index, 5, discards_all=True))
+
+
+@given(base=st.integers(0, 6), index=st.integers(1, 9), term=st.integers(1, 5))
 def test_what_is_reconciled_is_what_the_compaction_leaves_on_disk(base: int, index: int, term: int) -> None:
     stored = behind(base)
     try:
-        reconciled, compaction = reconcile(stored, snapshot := snapshot_of(index, term, CONTENT))
+        reconciled, changes = reconcile(stored, snapshot := snapshot_of(index, term, CONTENT))
     except CorruptStorage:
         assert index < base or (index == base and term != stored.last_included_term)
         return
-    assert reconciled == after(stored, [compaction] if compaction else [])
-    assert reconcile(reconciled, snapshot) == (reconciled, None)
+    assert reconciled == after(stored, changes)
+    assert reconciled.current_term >= term or not changes
+    assert reconcile(reconciled, snapshot) == (reconciled, ())
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
