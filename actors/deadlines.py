@@ -32,6 +32,8 @@ class Deadlines:
         self._heartbeat = NEVER
         self.delivery = NEVER
         """When a follower's applier is to be given what has been committed."""
+        self.lease = NEVER
+        """When the leader's lease is over (thesis 6.4.1).  It wakes nobody: it matters when somebody reads."""
         self.expiry = NEVER
         """When something in the state machine expires (see `replicated_clock`)."""
 

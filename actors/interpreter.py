@@ -36,9 +36,12 @@ from raft_core import (
     ConfigurationRefused,
     Effect,
     Event,
+    Follower,
     Ignored,
     InstallSnapshot,
     Leader,
+    LeaseExpired,
+    LeaseExtended,
     LogPersisted,
     Message,
     PersistEffect,
@@ -53,6 +56,8 @@ from raft_core import (
     ResetHeartbeatTimer,
     RestoreSnapshot,
     RoleChanged,
+    RoundConfirmed,
+    RoundSent,
     Send,
     SendSnapshotChunk,
     Server,
@@ -67,6 +72,7 @@ from raft_core import (
     TransferRefused,
     step_all,
 )
+from raft_core.types import Round
 
 LOG = logging.getLogger("actorum.raft")
 """Changes of role, term or leader (INFO), and what was refused or ignored (DEBUG)."""
@@ -75,6 +81,10 @@ GATHERING_TIME = 0.005
 """Seconds after which a follower's committed entries go to its applier at the latest."""
 GATHERED_ENTRIES = 64
 """Entries in one piece that go to it at once."""
+LEASE_SHARE = 0.9
+"""Part of the election timeout that a lease lasts: clocks may drift by the rest (thesis 6.4.1)."""
+SENT_ROUNDS = 1024
+"""Rounds whose time of sending is remembered."""
 EXPIRY_PAUSE = 0.1
 """Seconds between two attempts to tell the machine that something of it has expired."""
 
@@ -169,6 +179,8 @@ class Interpreter:
         self._requests = Requests(replies, stamps)
         self._stamps = stamps
         self._held: deque[Held] = deque()
+        self._sent_rounds: deque[tuple[Round, float]] = deque(maxlen=SENT_ROUNDS)
+        """When rounds were sent."""
         self._work: list[Work] = []
         self._has_urgent_work = False
 
@@ -176,7 +188,9 @@ class Interpreter:
         """Begin as a follower: wait for a leader or for the election timeout (paper 5.2)."""
         if self._recorder is not None:
             self._recorder.started(self.server)
-        self._deadlines.set(ResetElectionTimer(self.server.election_timeout), now)
+        role = self.server.role
+        contact = self.server.settings.election_timeout if isinstance(role, Follower) and role.leader_is_recent else 0
+        self._deadlines.set(ResetElectionTimer(self.server.election_timeout, contact), now)
 
     def serve(
         self,
@@ -201,6 +215,9 @@ class Interpreter:
         """As `serve`, for who looks at deadlines elsewhere."""
         if written.count:
             events = self._confirmed(written) + events
+        if now >= self._deadlines.lease:
+            self._deadlines.lease = NEVER
+            events = [LeaseExpired(), *events]
         if asked:
             more, work = self._requests.events(asked, self.server)
             events.extend(more)
@@ -294,6 +311,8 @@ class Interpreter:
                 persists.append(effect)
             elif isinstance(effect, SendSnapshotChunk):
                 events.extend(self._send_chunk(effect))
+            elif isinstance(effect, RoundConfirmed):
+                events.extend(self._lease(effect, now))
             else:
                 self._carry_out(effect, now)
         return events + self._persist(persists, behind) if persists else events
@@ -313,6 +332,8 @@ class Interpreter:
                 self._give(*self._requests.ready(effect))
             case ReadRefused():
                 self._requests.reads_refused(effect)
+            case RoundSent(round=number):
+                self._sent_rounds.append((number, now))
             case RestoreSnapshot():
                 self._give(Restore(effect.snapshot))
             case (
@@ -332,7 +353,7 @@ class Interpreter:
                 LOG.debug("%s ignored an event: %s", self.server.server_id, effect.reason)
             case Send() | AppendToLog() | PersistTermAndVote():
                 raise AssertionError("these are carried out by _execute")
-            case CompactLog() | ReceiveSnapshotChunk() | SendSnapshotChunk():
+            case CompactLog() | ReceiveSnapshotChunk() | SendSnapshotChunk() | RoundConfirmed():
                 raise AssertionError("these are carried out by _execute")
             case _:
                 assert_never(effect)
@@ -354,6 +375,17 @@ class Interpreter:
                 administration.transferred(effect)
             case _:
                 assert_never(effect)
+
+    def _lease(self, effect: RoundConfirmed, now: float) -> list[Event]:
+        """A majority answered: from when that round was *sent*, nobody else is elected for an election timeout."""
+        sent = next((time for number, time in self._sent_rounds if number == effect.round), None)
+        if sent is None:
+            return []
+        end = sent + LEASE_SHARE * self.server.settings.election_timeout / 1000
+        if end <= now:
+            return []
+        self._deadlines.lease = end
+        return [LeaseExtended(effect.round)]
 
     def _apply(self, work: Apply, now: float) -> None:
         """A leader's clients wait for it; nobody waits for a follower's.  So a follower gathers for some milliseconds:

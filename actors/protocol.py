@@ -20,8 +20,12 @@ from msgspec.msgpack import Decoder, Encoder
 from actors.codec import GARBAGE, bad_frame
 from raft_core.types import Entry, LogIndex, ServerId, Term
 
-Consistency: TypeAlias = Literal["linearizable", "stale"]
-"""How fresh a read must be: as of its invocation (ReadIndex, thesis 6.4), or whatever the asked peer has applied."""
+Consistency: TypeAlias = Literal["linearizable", "follower", "lease", "stale"]
+"""How fresh a read must be, and who answers it (thesis 6.4).
+
+"linearizable", "follower" and "lease" see all that was done before they were called: the leader asks a majority first;
+any peer answers after asking the leader; the leader trusts its lease (`Settings.lease_reads`).  "stale": whatever the
+asked peer has applied."""
 
 
 class SubmitCommands(Struct, frozen=True, array_like=True, tag=1, gc=False, forbid_unknown_fields=True):

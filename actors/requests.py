@@ -17,6 +17,7 @@ from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Query, 
 from actors.protocol import (
     ChangeMembers,
     ClientMessage,
+    Consistency,
     FollowLog,
     InspectPeer,
     OfferCommand,
@@ -33,6 +34,7 @@ from raft_core import (
     ProposalAccepted,
     ProposalRefused,
     Proposed,
+    ReadMode,
     ReadReady,
     ReadRefused,
     ReadRequested,
@@ -42,6 +44,11 @@ from raft_core import (
 )
 
 MAX_COMMANDS_PER_PROPOSAL = 4096
+_MODES: dict[Consistency, ReadMode] = {
+    "linearizable": ReadMode.LEADER,
+    "follower": ReadMode.FOLLOWER,
+    "lease": ReadMode.LEASE,
+}
 
 
 class Requests:
@@ -65,7 +72,7 @@ class Requests:
         """
         submissions: list[tuple[ClientId, SubmitCommands]] = []
         offers: list[Event] = []
-        reads: list[int] = []
+        reads: dict[ReadMode, list[int]] = {}
         work: list[Work] = []
         for client_id, message in asked:
             match message:
@@ -79,7 +86,7 @@ class Requests:
                     else:
                         number = next(self._numbers)
                         self._reads[number] = query
-                        reads.append(number)
+                        reads.setdefault(_MODES[message.consistency], []).append(number)
                 case InspectPeer():
                     if message.digest:
                         work.append(Fingerprint(client_id, message.batch_id))
@@ -98,8 +105,7 @@ class Requests:
         events: list[Event] = [*self._proposed(submissions), *offers]
         if submissions and self._stamps is not None and self._stamps.are_due(server):
             events[:0] = self.stamp()
-        if reads:
-            events.append(ReadRequested(tuple(reads)))
+        events.extend(ReadRequested(tuple(numbers), mode) for mode, numbers in reads.items())
         return events, work
 
     def _offer(self, client_id: ClientId, message: OfferCommand) -> Proposed:

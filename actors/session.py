@@ -128,6 +128,7 @@ class Session:
         self._pause_until = 0.0
         self._asked_around_at = 0.0
         self._turn = 0
+        self._readers = 0
         self._likely = 0  # commands that the last answer invites
 
     # --- what the user asks -------------------------------------------------------------------------------------------
@@ -379,9 +380,10 @@ class Session:
                 messages.append(Outgoing(target, SubmitCommands(batch_id, (OPEN_SESSION_COMMAND,))))
         while self._queries:
             query = self._queries.popleft()
-            batch_id = self._register(_Batch(target, now, query=query))
+            reader = self._follower() or target if query.consistency == "follower" else target
+            batch_id = self._register(_Batch(reader, now, query=query))
             message = SubmitQuery(batch_id, query.name, query.arguments, query.consistency)
-            messages.append(Outgoing(target, message))
+            messages.append(Outgoing(reader, message))
         return messages
 
     def _target(self) -> ServerId | None:
@@ -390,6 +392,12 @@ class Session:
         if not self._attached:
             return None
         return self._attached[self._turn % len(self._attached)]
+
+    def _follower(self) -> ServerId | None:
+        """One of those that do not lead, each in its turn."""
+        followers = [server_id for server_id in self._attached if server_id != self.leader_id]
+        self._readers += 1
+        return followers[self._readers % len(followers)] if followers else None
 
     def _batches_for(self, target: ServerId, now: float) -> list[Outgoing]:
         lowest_pending = next(iter(self._commands))

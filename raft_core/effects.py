@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from raft_core.configuration import Configuration, Snapshot
 from raft_core.messages import Message
-from raft_core.types import Entry, LogIndex, ServerId, Term
+from raft_core.types import Entry, LogIndex, Round, ServerId, Term
 
 
 class PersistTermAndVote(Struct, frozen=True, tag="PersistTermAndVote"):
@@ -159,6 +159,19 @@ class ReadReady(Struct, frozen=True, tag="ReadReady"):
     read_index: LogIndex
 
 
+class RoundSent(Struct, frozen=True, tag="RoundSent"):
+    """A round of "am I still the leader?" is being sent now: note the time (only with `Settings.lease_reads`)."""
+
+    round: Round
+
+
+class RoundConfirmed(Struct, frozen=True, tag="RoundConfirmed"):
+    """A majority has answered this round or a later one: if it was sent lately enough, `LeaseExtended` is the answer.
+    The time counts from the *sending* (thesis 6.4.1)."""
+
+    round: Round
+
+
 class ReadRefused(Struct, frozen=True, tag="ReadRefused"):
     """The reads cannot be served here; `leader_id` is the leader to ask instead, if known."""
 
@@ -268,6 +281,8 @@ Effect: TypeAlias = (
     | ProposalRefused
     | ReadReady
     | ReadRefused
+    | RoundSent
+    | RoundConfirmed
     | ConfigurationAccepted
     | ConfigurationRefused
     | ConfigurationChanged

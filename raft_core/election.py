@@ -45,9 +45,10 @@ def step_down(server: Server, leader_id: ServerId | None) -> Transition:
     effects: list[Effect] = []
     if isinstance(server.role, Leader):
         effects.append(StopHeartbeatTimer())
-        reads = sum((read.read_ids for read in server.role.pending_reads), server.role.early_reads)
+        waiting = (*server.role.early_reads, *server.role.pending_reads)
+        reads = [read_id for read in waiting if read.asker is None for read_id in read.read_ids]
         if reads:
-            effects.append(ReadRefused(reads, leader_id))
+            effects.append(ReadRefused(tuple(reads), leader_id))
         if server.role.transfer is not None:
             effects.append(TransferEnded(server.role.transfer.transfer_id))
     return Transition(replace(server, role=Follower(leader_id)), tuple(effects))
@@ -90,8 +91,8 @@ def check_quorum(server: Server, leader: Leader) -> Transition:
 def on_leader_contact_expired(server: Server) -> Transition:
     """The minimum election timeout passed without the leader: pre-votes may be granted again (thesis 9.6)."""
     match server.role:
-        case Follower(leader_id=leader_id, leader_is_recent=True):
-            return Transition(replace(server, role=Follower(leader_id)), ())
+        case Follower(leader_is_recent=True) as follower:
+            return Transition(replace(server, role=replace(follower, leader_is_recent=False)), ())
         case _:
             return Transition(server, (Ignored("no recent leader to forget"),))
 

@@ -6,13 +6,14 @@ disk and the state machine were done.  The same events in the same order always 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from raft_core.configuration import Snapshot
 from raft_core.messages import Message
-from raft_core.types import LogIndex, ServerId, Term
+from raft_core.types import LogIndex, Round, ServerId, Term
 
 
 class Received(Struct, frozen=True, tag="Received"):
@@ -50,10 +51,33 @@ class Proposed(Struct, frozen=True, tag="Proposed"):
     commands: tuple[bytes, ...]
 
 
+class ReadMode(StrEnum):
+    """How a linearizable read is made sure of (thesis 6.4)."""
+
+    LEADER = "leader"
+    """The leader asks a majority whether it still is; a follower refuses."""
+    FOLLOWER = "follower"
+    """The same; a follower asks the leader on behalf of its client and answers itself."""
+    LEASE = "lease"
+    """The leader trusts that a majority which heard it lately elects nobody else: no messages, but it depends on
+    clocks that run alike (thesis 6.4.1).  Without a lease it asks."""
+
+
 class ReadRequested(Struct, frozen=True, tag="ReadRequested"):
     """A client asks for a linearizable read (thesis 6.4).  `read_ids` are the caller's; never use one twice."""
 
     read_ids: tuple[int, ...]
+    mode: ReadMode = ReadMode.LEADER
+
+
+class LeaseExtended(Struct, frozen=True, tag="LeaseExtended"):
+    """A round that a majority answered was sent so lately that nobody else can have been elected (thesis 6.4.1)."""
+
+    round: Round
+
+
+class LeaseExpired(Struct, frozen=True, tag="LeaseExpired"):
+    """The time that the last confirmed round bought is over."""
 
 
 class ConfigurationProposed(Struct, frozen=True, tag="ConfigurationProposed"):
@@ -130,6 +154,8 @@ Event: TypeAlias = (
     | HeartbeatTimeout
     | Proposed
     | ReadRequested
+    | LeaseExtended
+    | LeaseExpired
     | ConfigurationProposed
     | TransferRequested
     | LogPersisted

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from raft_core.configuration import Configured, configured
 from raft_core.effects import AppendToLog, Effect, Ignored, ResetElectionTimer, Send
 from raft_core.messages import AppendEntries, AppendEntriesResult
+from raft_core.reads import ask_again
 from raft_core.state import Follower, Leader, Server, Transition
 from raft_core.types import Entry, LogIndex, ServerId
 
@@ -26,12 +27,23 @@ def on_append_entries(server: Server, sender: ServerId, request: AppendEntries) 
         return Transition(server, (Send(sender, refusal),))
     if isinstance(server.role, Leader):
         return Transition(server, (Ignored("a second leader in one term cannot be"),))
-    server = replace(server, role=Follower(request.leader_id, leader_is_recent=True))
+    server = replace(server, role=following(server, request.leader_id))
     reset = ResetElectionTimer(server.election_timeout, server.settings.election_timeout)
     if not _matches(server, request):
         return Transition(server, (reset, Send(sender, _refusal(server, request))))
     after, effects = _append(server, sender, request)
+    if isinstance(after.role, Follower) and after.role.asked_reads and not request.entries:
+        after, questions = ask_again(after, after.role)
+        effects += questions
     return Transition(after, (reset, *effects))
+
+
+def following(server: Server, leader_id: ServerId) -> Follower:
+    """A follower that has just heard this leader; what it asked it stays asked."""
+    role = server.role
+    if isinstance(role, Follower) and role.leader_id == leader_id:
+        return role if role.leader_is_recent else replace(role, leader_is_recent=True)
+    return Follower(leader_id, leader_is_recent=True)
 
 
 def _matches(server: Server, request: AppendEntries) -> bool:

@@ -122,12 +122,34 @@ class InstallSnapshotResult(
     is_installed: bool
 
 
+class RequestReadIndex(Struct, frozen=True, array_like=True, tag="RequestReadIndex", forbid_unknown_fields=True):
+    """A follower asks the leader up to where its clients must see (thesis 6.4, "followers")."""
+
+    term: Term
+    read_ids: tuple[int, ...]
+
+
+class RequestReadIndexResult(
+    Struct, frozen=True, array_like=True, tag="RequestReadIndexResult", forbid_unknown_fields=True
+):
+    """Answer to RequestReadIndex, once a majority confirmed the leader."""
+
+    term: Term
+    read_ids: tuple[int, ...]
+    read_index: LogIndex
+
+
 class TimeoutNow(Struct, frozen=True, array_like=True, tag="TimeoutNow", forbid_unknown_fields=True):
     """The leader asks its successor to start an election at once (thesis 3.10)."""
 
     term: Term
     leader_id: ServerId
 
+
+MessageResult: TypeAlias = (
+    RequestVoteResult | RequestPreVoteResult | AppendEntriesResult | InstallSnapshotResult | RequestReadIndexResult
+)
+"""The answers among them."""
 
 Message: TypeAlias = (
     RequestVote
@@ -138,6 +160,8 @@ Message: TypeAlias = (
     | AppendEntriesResult
     | InstallSnapshot
     | InstallSnapshotResult
+    | RequestReadIndex
+    | RequestReadIndexResult
     | TimeoutNow
 )
 """Everything one server may say to another."""

@@ -26,6 +26,7 @@ from raft_core.effects import (
     RefusalReason,
     ResetElectionTimer,
     ResetHeartbeatTimer,
+    RoundSent,
     Send,
 )
 from raft_core.events import LogPersisted, Proposed
@@ -168,11 +169,16 @@ def append_entries(server: Server, leader: Leader, next_index: LogIndex, entries
 
 def on_heartbeat_timeout(server: Server) -> Transition:
     """Idle for a heartbeat interval: let everybody hear from the leader (Figure 2, "Leaders" 1)."""
-    if not isinstance(server.role, Leader):
+    leader = server.role
+    if not isinstance(leader, Leader):
         return Transition(server, (Ignored("only leaders send heartbeats"),))
+    noted: tuple[Effect, ...] = ()
+    if server.settings.lease_reads:
+        server = replace(server, role=replace(leader, round=leader.round + 1))
+        noted = (RoundSent(leader.round + 1),)
     after, sends = replicate_to_all(server, heartbeat=True)
     after, sends = hand_over_when_caught_up(after, sends)
-    return Transition(after, (ResetHeartbeatTimer(server.settings.heartbeat_interval), *sends))
+    return Transition(after, (ResetHeartbeatTimer(server.settings.heartbeat_interval), *noted, *sends))
 
 
 def on_append_entries_result(server: Server, sender: ServerId, result: AppendEntriesResult) -> Transition:

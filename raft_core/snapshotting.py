@@ -28,11 +28,12 @@ from raft_core.effects import (
     RestoreSnapshot,
     Send,
 )
+from raft_core.followers import following
 from raft_core.log import Log
 from raft_core.messages import InstallSnapshot, InstallSnapshotResult
 from raft_core.replication import continue_with, with_progress
 from raft_core.snapshot_sending import chunk, has_all_up_to
-from raft_core.state import Follower, Incoming, Leader, Progress, Server, SnapshotSending, Transition
+from raft_core.state import Incoming, Leader, Progress, Server, SnapshotSending, Transition
 from raft_core.types import ServerId
 
 
@@ -59,7 +60,7 @@ def on_install_snapshot(server: Server, sender: ServerId, request: InstallSnapsh
         return Transition(server, (Send(sender, InstallSnapshotResult(server.current_term, index, 0, False)),))
     if isinstance(server.role, Leader):
         return Transition(server, (Ignored("a second leader in one term cannot be"),))
-    server = replace(server, role=Follower(request.leader_id, leader_is_recent=True))
+    server = replace(server, role=following(server, request.leader_id))
     reset = ResetElectionTimer(server.election_timeout, server.settings.election_timeout)
     if index <= server.commit_index:
         covered = InstallSnapshotResult(server.current_term, index, snapshot.size, True)

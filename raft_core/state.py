@@ -22,6 +22,16 @@ from raft_core.log import Log
 from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
 
 
+class PendingRead(Struct, frozen=True):
+    """Reads that wait for `round` to be acknowledged by a majority (thesis 6.4)."""
+
+    round: int
+    read_index: LogIndex
+    read_ids: tuple[int, ...]
+    asker: ServerId | None = None
+    """The follower on whose behalf; None: our own clients."""
+
+
 class Follower(Struct, frozen=True, tag="follower"):
     """Responds to requests; knows at most who leads (paper 5.1)."""
 
@@ -29,6 +39,12 @@ class Follower(Struct, frozen=True, tag="follower"):
     """The leader of the current term, if it has made itself known; reset when an election starts."""
     leader_is_recent: bool = False
     """Heard from within the minimum election timeout: pre-votes are refused (thesis 9.6)."""
+    asked_reads: tuple[int, ...] = ()
+    """Reads of our clients that we asked the leader about (thesis 6.4)."""
+    is_answer_overdue: bool = False
+    """A heartbeat came since we asked; at the next one we ask again."""
+    pending_reads: tuple[PendingRead, ...] = ()
+    """Those that it answered, and that wait until their index is committed here."""
 
 
 class PreCandidate(Struct, frozen=True, tag="pre-candidate"):
@@ -83,14 +99,6 @@ class Progress(Struct, frozen=True):
     """Entries are of no use to this follower before it has this snapshot."""
 
 
-class PendingRead(Struct, frozen=True):
-    """Reads that wait for `round` to be acknowledged by a majority (thesis 6.4)."""
-
-    round: int
-    read_index: LogIndex
-    read_ids: tuple[int, ...]
-
-
 class Transfer(Struct, frozen=True):
     """Leadership is to go to `target` (thesis 3.10)."""
 
@@ -105,8 +113,14 @@ class Leader(Struct, frozen=True, tag="leader"):
     round: int = 0
     """Number of the last round of "am I still the leader?"; within a term it only grows."""
     pending_reads: tuple[PendingRead, ...] = ()
-    early_reads: tuple[int, ...] = ()
-    """Reads that came before an entry of this term was committed (thesis 6.4, step 1)."""
+    early_reads: tuple[PendingRead, ...] = ()
+    """Reads that came before an entry of this term was committed (thesis 6.4, step 1); round and index are open."""
+    confirmed_round: int = 0
+    """Highest round that a majority has answered, as far as leases are concerned."""
+    has_lease: bool = False
+    """Nobody else can have been elected yet (thesis 6.4.1)."""
+    may_have_lease: bool = True
+    """No transfer was begun in this term: a TimeoutNow that is still under way would break the lease."""
     uncommitted_bytes: int = 0
     """Bytes of commands behind the commit index, for back-pressure."""
     transfer: Transfer | None = None
@@ -202,7 +216,8 @@ def restore(
     `voters` and `learners` are the members the cluster began with; what `snapshot` and the log say later counts.
     `entries` begin behind `last_included` (index and term), which `snapshot` covers.  The state machine must have taken
     its state from `snapshot`: `commit_index` and `last_applied` begin there, or at 0; what is committed beyond is found
-    out again from the leader.
+    out again from the leader.  With leases the server may have promised a leader, just before it fell, to vote for
+    nobody else: it keeps to that for the shortest election timeout (thesis 6.4.1).
 
     Raises ValueError if `entries` name members in bytes that cannot be read.
     """
@@ -223,7 +238,7 @@ def restore(
         persisted_index=log.last_index,
         configurations=(base, *(known for known in found if known.index > base.index)),
         election_timeout=election_timeout(settings, randomness),
-        role=Follower(),
+        role=Follower(leader_is_recent=settings.lease_reads and current_term > 0),
         snapshot=snapshot,
         incoming=incoming,
     )

@@ -36,6 +36,8 @@ from raft_core.events import (
     Event,
     HeartbeatTimeout,
     LeaderContactExpired,
+    LeaseExpired,
+    LeaseExtended,
     LogPersisted,
     PeerRestarted,
     Proposed,
@@ -55,13 +57,26 @@ from raft_core.messages import (
     InstallSnapshot,
     InstallSnapshotResult,
     Message,
+    MessageResult,
     RequestPreVote,
     RequestPreVoteResult,
+    RequestReadIndex,
+    RequestReadIndexResult,
     RequestVote,
     RequestVoteResult,
     TimeoutNow,
 )
-from raft_core.reads import on_read_requested, settle_reads
+from raft_core.reads import (
+    abandoned_reads,
+    confirm_round,
+    on_lease_expired,
+    on_lease_extended,
+    on_read_requested,
+    on_request_read_index,
+    on_request_read_index_result,
+    settle_followers_reads,
+    settle_reads,
+)
 from raft_core.replication import (
     on_append_entries_result,
     on_heartbeat_timeout,
@@ -77,7 +92,7 @@ from raft_core.snapshotting import (
     on_snapshot_taken,
     on_snapshot_unreadable,
 )
-from raft_core.state import Leader, Server, Transition
+from raft_core.state import Follower, Leader, Server, Transition
 from raft_core.transfer import on_transfer_requested
 from raft_core.types import ServerId
 
@@ -101,6 +116,10 @@ def _on_event(server: Server, event: Event) -> Transition:
             return Transition(replace(server, last_applied=last_applied), ())
         case ReadRequested():
             return on_read_requested(server, event)
+        case LeaseExtended():
+            return on_lease_extended(server, event)
+        case LeaseExpired():
+            return on_lease_expired(server)
         case ConfigurationProposed():
             return on_configuration_proposed(server, event)
         case TransferRequested():
@@ -150,17 +169,13 @@ def _dispatch(server: Server, sender: ServerId, message: Message) -> Transition:
             return on_request_pre_vote(server, sender, message)
         case TimeoutNow():
             return on_timeout_now(server, message)
-        case AppendEntriesResult() | RequestVoteResult() | RequestPreVoteResult() | InstallSnapshotResult():
-            return _on_result(server, sender, message)
+        case RequestReadIndex():
+            return on_request_read_index(server, sender, message)
         case _:
-            assert_never(message)
+            return _on_result(server, sender, message)
 
 
-def _on_result(
-    server: Server,
-    sender: ServerId,
-    result: AppendEntriesResult | RequestVoteResult | RequestPreVoteResult | InstallSnapshotResult,
-) -> Transition:
+def _on_result(server: Server, sender: ServerId, result: MessageResult) -> Transition:
     """An answer of an older term answers a question nobody asks any more (paper 5.1)."""
     if result.term < server.current_term and not isinstance(result, RequestPreVoteResult):
         return Transition(server, (Ignored("an answer of an older term"),))
@@ -173,6 +188,8 @@ def _on_result(
             return on_request_pre_vote_result(server, sender, result)
         case InstallSnapshotResult():
             return on_install_snapshot_result(server, sender, result)
+        case RequestReadIndexResult():
+            return on_request_read_index_result(server, result)
         case _:
             assert_never(result)
 
@@ -188,13 +205,31 @@ def _for_all_servers(before: Server, after: Server, effects: tuple[Effect, ...])
         committed = after
         after, settled = settle_configuration(before, committed)
         more.extend((*settled, *announce_configuration(committed, after)))
-    leader = after.role
-    if isinstance(leader, Leader) and (leader.pending_reads or leader.early_reads):
-        after, settled = settle_reads(after, leader)
-        more.extend(settled)
+    after, settled = _settle_reads(before, after)
+    more.extend(settled)
     if after.role is not before.role and _visible(after) != _visible(before):
         more.append(RoleChanged(*_visible(after)))
     return Transition(after, effects + tuple(more)) if more else Transition(after, effects)
+
+
+def _settle_reads(before: Server, after: Server) -> Transition:
+    role = after.role
+    if isinstance(role, Leader):
+        return _settle_a_leaders_reads(after, role)
+    if isinstance(role, Follower) and role.pending_reads:
+        return settle_followers_reads(after, role)
+    return Transition(after, () if role is before.role else abandoned_reads(before, after))
+
+
+def _settle_a_leaders_reads(server: Server, leader: Leader) -> Transition:
+    effects: tuple[Effect, ...] = ()
+    if server.settings.lease_reads:
+        server, effects = confirm_round(server, leader)
+    role = server.role
+    if not isinstance(role, Leader) or not (role.pending_reads or role.early_reads):
+        return Transition(server, effects)
+    server, settled = settle_reads(server, role)
+    return Transition(server, effects + settled)
 
 
 def _visible(server: Server) -> tuple[str, int, ServerId | None]:

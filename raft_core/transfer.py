@@ -30,7 +30,7 @@ def on_transfer_requested(server: Server, event: TransferRequested) -> Transitio
     if successor is None:
         return _refused(server, event.transfer_id, TransferRefusal.NO_SUCH_VOTER)
     transfer = Transfer(event.transfer_id, successor.server_id)
-    server = replace(server, role=replace(leader, transfer=transfer))
+    server = replace(server, role=replace(leader, transfer=transfer, has_lease=False, may_have_lease=False))
     return hand_over_when_caught_up(server, (ResetElectionTimer(server.election_timeout),))
 
 

@@ -81,5 +81,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Entries kept in the log behind a snapshot, so that a follower a little late needs no snapshot."""
     pre_vote: bool = True
     """Ask before raising the term (thesis 9.6)."""
+    lease_reads: bool = False
+    """Let a leader that a majority heard within 0.9 election timeouts answer reads of mode `lease` by itself (thesis
+    6.4.1).  A setting of the whole cluster; it needs `check_quorum`, and clocks that drift less than a tenth."""
     check_quorum: bool = True
     """A leader that hears from no majority for an election timeout steps down (thesis 6.2)."""

@@ -17,8 +17,11 @@ from raft_core.events import (
     ElectionTimeout,
     HeartbeatTimeout,
     LeaderContactExpired,
+    LeaseExpired,
+    LeaseExtended,
     PeerRestarted,
     Proposed,
+    ReadMode,
     ReadRequested,
     TransferRequested,
 )
@@ -112,7 +115,21 @@ def _read(cluster: Cluster, line: Line) -> None:
     count = line.number(1, "count", 1)
     read_ids = tuple(range(cluster.reads + 1, cluster.reads + count + 1))
     cluster.reads += count
-    cluster.happens(name, ReadRequested(read_ids), f"{name}: read {' '.join(f'r{read_id}' for read_id in read_ids)}")
+    mode = line.take("mode", ReadMode.LEADER)
+    if mode not in set(ReadMode):
+        raise CommandError(f"a read is of mode {', '.join(ReadMode)}, not {mode}")
+    event = ReadRequested(read_ids, ReadMode(mode))
+    cluster.happens(name, event, f"{name}: read {' '.join(f'r{read_id}' for read_id in read_ids)}")
+
+
+def _lease(cluster: Cluster, line: Line) -> None:
+    name, number_of_round = up(cluster, line.words[0]).server_id, line.number(1, "round", 0)
+    cluster.happens(name, LeaseExtended(number_of_round), f"{name}: round {number_of_round} was sent lately: a lease")
+
+
+def _lease_expires(cluster: Cluster, line: Line) -> None:
+    name = up(cluster, line.words[0]).server_id
+    cluster.happens(name, LeaseExpired(), f"{name}: its lease is over")
 
 
 def _deliver(cluster: Cluster, line: Line) -> None:
@@ -292,7 +309,9 @@ COMMANDS: dict[str, Command] = {
     "heartbeat": _command("NAME", 1, 1, _heartbeat),
     "contact-expires": _command("NAME", 1, 1, _contact_expires),
     "propose": _command("NAME COMMAND...", 2, None, _propose),
-    "read": _command("NAME [COUNT]", 1, 2, _read),
+    "read": _command("NAME [COUNT] [mode=MODE]", 1, 2, _read, "mode"),
+    "lease": _command("NAME ROUND", 2, 2, _lease),
+    "lease-expires": _command("NAME", 1, 1, _lease_expires),
     "deliver": _command("LINK [POSITION]", 1, 2, _deliver),
     "deliver-together": _command("LINK", 1, 1, _deliver_together),
     "settle": _command("[NAME...]", 0, None, _settle),

@@ -35,6 +35,8 @@ from raft_core.effects import (
     ResetHeartbeatTimer,
     RestoreSnapshot,
     RoleChanged,
+    RoundConfirmed,
+    RoundSent,
     Send,
     SendSnapshotChunk,
     StopHeartbeatTimer,
@@ -49,6 +51,8 @@ from raft_core.messages import (
     Message,
     RequestPreVote,
     RequestPreVoteResult,
+    RequestReadIndex,
+    RequestReadIndexResult,
     RequestVote,
     RequestVoteResult,
     TimeoutNow,
@@ -113,6 +117,10 @@ def message_words(message: Message) -> str:
         case InstallSnapshotResult():
             verdict = "installed" if message.is_installed else f"next={message.next_offset}"
             return f"{name} term={message.term} of={message.last_included_index} {verdict}"
+        case RequestReadIndex():
+            return f"{name} term={message.term} {_reads(message.read_ids)}"
+        case RequestReadIndexResult():
+            return f"{name} term={message.term} {_reads(message.read_ids)} at {message.read_index}"
         case TimeoutNow():
             return f"{name} term={message.term}"
         case _:
@@ -153,6 +161,10 @@ def effect_words(effect: Effect, *, timers: bool) -> str | None:
             return _timer_words(effect) if timers else None
         case RoleChanged():
             return None
+        case RoundSent():
+            return f"notes when round {effect.round} is sent"
+        case RoundConfirmed():
+            return f"round {effect.round} is confirmed"
         case Ignored():
             return f"ignores it: {effect.reason}"
         case ProposalAccepted() | ProposalRefused() | ReadReady() | ReadRefused():

@@ -31,6 +31,8 @@ from raft_core.messages import (
     Message,
     RequestPreVote,
     RequestPreVoteResult,
+    RequestReadIndex,
+    RequestReadIndexResult,
     RequestVote,
     RequestVoteResult,
     TimeoutNow,
@@ -116,6 +118,10 @@ def message_words(message: Message) -> str:
             return f"has snapshot {message.last_included_index} t{message.term}"
         case InstallSnapshotResult():
             return f"snapshot {message.last_included_index} from {message.next_offset} t{message.term}"
+        case RequestReadIndex():
+            return f"ReadIndex? t{message.term}"
+        case RequestReadIndexResult():
+            return f"ReadIndex {message.read_index} t{message.term}"
         case TimeoutNow():
             return f"TimeoutNow t{message.term}"
         case _:

@@ -113,7 +113,7 @@ def test_a_read_before_the_terms_first_commit_waits(elect: Build) -> None:
     leader, effects = step(leader, received("n2", AppendEntriesResult(2, True, 2, 3)))
     assert leader.commit_index == 3
     assert _ready(effects) == []
-    assert _ready(_beat(leader, "n3", 1)[1]) == [ReadReady((1, 2), 3)]
+    assert _ready(_beat(leader, "n3", 1)[1]) == [ReadReady((1,), 3), ReadReady((2,), 3)]
 
 
 def test_a_heartbeat_answered_before_the_first_commit_confirms_no_early_read(elect: Build) -> None:
