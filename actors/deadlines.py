@@ -32,6 +32,8 @@ class Deadlines:
         self._heartbeat = NEVER
         self.delivery = NEVER
         """When a follower's applier is to be given what has been committed."""
+        self.stall = NEVER
+        """When the write that is under way has taken too long."""
         self.lease = NEVER
         """When the leader's lease is over (thesis 6.4.1).  It wakes nobody: it matters when somebody reads."""
         self.expiry = NEVER
@@ -51,7 +53,7 @@ class Deadlines:
     @property
     def next(self) -> float:
         """The time at which something is due, in seconds; infinite if nothing ever is."""
-        return min(self._election, self._contact, self._heartbeat, self.delivery, self.expiry)
+        return min(self._election, self._contact, self._heartbeat, self.delivery, self.stall, self.expiry)
 
     def due(self, now: float) -> list[Event]:
         """The events that are due at `now`; each is given out once."""

@@ -34,6 +34,8 @@ from raft_core import (
     ConfigurationChanged,
     ConfigurationCommitted,
     ConfigurationRefused,
+    DiskRecovered,
+    DiskStalled,
     Effect,
     Event,
     Follower,
@@ -143,6 +145,8 @@ class Held(NamedTuple):
 
     persisted: LogPersisted | None
     sends: list[Send]
+    since: float
+    """When it was handed over, in seconds."""
 
 
 class Interpreter:
@@ -215,6 +219,8 @@ class Interpreter:
         """As `serve`, for who looks at deadlines elsewhere."""
         if written.count:
             events = self._confirmed(written) + events
+        if self._held or self.server.disk_is_stalled:
+            events = self._look_at_disk(now) + events
         if now >= self._deadlines.lease:
             self._deadlines.lease = NEVER
             events = [LeaseExpired(), *events]
@@ -225,6 +231,16 @@ class Interpreter:
         if now >= self._deadlines.expiry:
             events.extend(self._expired(now))
         self.handle(events, now)
+
+    def _look_at_disk(self, now: float) -> list[Event]:
+        """A write that takes as long as an election timeout costs the leadership, and one that is done gives the right
+        to it back."""
+        limit = self.server.settings.election_timeout / 1000
+        is_stalled = bool(self._held) and now - self._held[0].since >= limit
+        self._deadlines.stall = self._held[0].since + limit if self._held and not is_stalled else NEVER
+        if is_stalled == self.server.disk_is_stalled:
+            return []
+        return [DiskStalled() if is_stalled else DiskRecovered()]
 
     def expires(self, clock: int | None, now: float) -> None:
         """The machine has something to let go when its clock shows `clock`, in milliseconds; None: nothing."""
@@ -315,7 +331,7 @@ class Interpreter:
                 events.extend(self._lease(effect, now))
             else:
                 self._carry_out(effect, now)
-        return events + self._persist(persists, behind) if persists else events
+        return events + self._persist(persists, behind, now) if persists else events
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         match effect:
@@ -411,14 +427,14 @@ class Interpreter:
             self._give(Abandon())
             self._requests.administration.lost_leadership()
 
-    def _persist(self, persists: list[PersistEffect], behind: list[Send]) -> list[Event]:
+    def _persist(self, persists: list[PersistEffect], behind: list[Send], now: float) -> list[Event]:
         """One write for all persist effects of the turn; what stands behind them in the turn waits for it."""
         last_write = next((effect for effect in reversed(persists) if isinstance(effect, AppendToLog)), None)
         persisted: LogPersisted | None = None
         if last_write is not None:
             last_index = last_write.prev_log_index + len(last_write.entries)
             persisted = LogPersisted(last_index, last_write.current_term)
-        self._held.append(Held(persisted, behind))
+        self._held.append(Held(persisted, behind, now))
         arrivals = self._disk.write(persists)
         return [] if arrivals is None else self._confirmed(Written(1, tuple(arrivals)))
 

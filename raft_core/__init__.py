@@ -44,6 +44,8 @@ from raft_core.effects import (
 from raft_core.events import (
     Applied,
     ConfigurationProposed,
+    DiskRecovered,
+    DiskStalled,
     ElectionTimeout,
     Event,
     HeartbeatTimeout,
@@ -117,6 +119,8 @@ __all__ = [
     "ConfigurationRefusal",
     "ConfigurationRefused",
     "Configured",
+    "DiskRecovered",
+    "DiskStalled",
     "Effect",
     "ElectionTimeout",
     "Entry",

@@ -29,7 +29,7 @@ from raft_core.messages import RequestPreVote, RequestPreVoteResult, RequestVote
 from raft_core.quorum import VoteOutcome, election_outcome, is_quorum
 from raft_core.replication import become_leader
 from raft_core.state import Candidate, Follower, Leader, PreCandidate, Server, Transition, election_timeout
-from raft_core.transfer import give_up_transfer
+from raft_core.transfer import give_up_transfer, successor
 from raft_core.types import ServerId, Term
 
 _Campaigner = TypeVar("_Campaigner", Candidate, PreCandidate)
@@ -65,6 +65,8 @@ def on_election_timeout(server: Server, event: ElectionTimeout) -> Transition:
     server = replace(server, election_timeout=election_timeout(server.settings, event.randomness))
     if isinstance(server.role, Leader):
         return check_quorum(server, server.role)
+    if server.disk_is_stalled:
+        return Transition(server, (ResetElectionTimer(server.election_timeout), Ignored("the disk does not write")))
     if not may_campaign(server):
         return Transition(server, (ResetElectionTimer(server.election_timeout), Ignored("not a voter")))
     return become_pre_candidate(server) if server.settings.pre_vote else become_candidate(server)
@@ -86,6 +88,19 @@ def check_quorum(server: Server, leader: Leader) -> Transition:
     followers = tuple(replace(progress, is_active=False) for progress in leader.followers)
     server, given_up = give_up_transfer(server, replace(leader, followers=followers))
     return Transition(server, (reset, *given_up))
+
+
+def on_disk_stalled(server: Server) -> Transition:
+    """Nothing can be made durable for an election timeout: neither lead nor campaign, and let the voter with most of
+    the log take over at once.  What was appended here may be committed by the others all the same."""
+    server = replace(server, disk_is_stalled=True)
+    leader = server.role
+    if not isinstance(leader, Leader):
+        return Transition(server, ())
+    heir = successor(server, leader)
+    hint = () if heir is None else (Send(heir.server_id, TimeoutNow(server.current_term, server.server_id)),)
+    after, effects = step_down(server, None)
+    return Transition(after, (*hint, *effects, ResetElectionTimer(after.election_timeout)))
 
 
 def on_leader_contact_expired(server: Server) -> Transition:
@@ -155,7 +170,8 @@ def on_timeout_now(server: Server, request: TimeoutNow) -> Transition:
     """Our leader wants us to take over: campaign at once, without asking first (thesis 3.10)."""
     if request.term < server.current_term:
         return Transition(server, (Ignored("a leader of an older term wants a successor"),))
-    if not isinstance(server.role, Follower | PreCandidate) or not server.configuration.has_voter(server.server_id):
+    can_take_over = isinstance(server.role, Follower | PreCandidate) and not server.disk_is_stalled
+    if not can_take_over or not server.configuration.has_voter(server.server_id):
         return Transition(server, (Ignored("cannot take over"),))
     return become_candidate(server, leadership_transfer=True)
 

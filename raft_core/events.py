@@ -111,6 +111,14 @@ class LogPersisted(Struct, frozen=True, tag="LogPersisted"):
     term: Term
 
 
+class DiskStalled(Struct, frozen=True, tag="DiskStalled"):
+    """A write has taken an election timeout and is not done: the disk is full, or hangs."""
+
+
+class DiskRecovered(Struct, frozen=True, tag="DiskRecovered"):
+    """The disk writes again."""
+
+
 class Applied(Struct, frozen=True, tag="Applied"):
     """The state machine has applied all entries up to and including `index`."""
 
@@ -159,6 +167,8 @@ Event: TypeAlias = (
     | ConfigurationProposed
     | TransferRequested
     | LogPersisted
+    | DiskStalled
+    | DiskRecovered
     | Applied
     | SnapshotTaken
     | SnapshotReceived

@@ -151,6 +151,8 @@ class Server(Struct, frozen=True):
     """The latest one on this server's disk."""
     incoming: Incoming | None = None
     """The one that is being received."""
+    disk_is_stalled: bool = False
+    """Nothing can be promised, so this server neither leads nor campaigns."""
 
     @property
     def leader_id(self) -> ServerId | None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from raft_core.effects import ApplyCommitted, Effect, Ignored, RoleChanged
 from raft_core.election import (
     adopt_term,
+    on_disk_stalled,
     on_election_timeout,
     on_leader_contact_expired,
     on_request_pre_vote,
@@ -32,6 +33,8 @@ from raft_core.election import (
 from raft_core.events import (
     Applied,
     ConfigurationProposed,
+    DiskRecovered,
+    DiskStalled,
     ElectionTimeout,
     Event,
     HeartbeatTimeout,
@@ -111,6 +114,10 @@ def _on_event(server: Server, event: Event) -> Transition:
             return on_log_persisted(server, event)
         case Proposed():
             return on_proposed(server, event)
+        case DiskStalled():
+            return on_disk_stalled(server)
+        case DiskRecovered():
+            return Transition(replace(server, disk_is_stalled=False), ())
         case Applied():
             last_applied = max(server.last_applied, min(event.index, server.commit_index))
             return Transition(replace(server, last_applied=last_applied), ())

@@ -17,6 +17,7 @@ from raft_core.effects import Effect, ResetElectionTimer, Send, TransferRefusal,
 from raft_core.events import TransferRequested
 from raft_core.messages import TimeoutNow
 from raft_core.state import Leader, Progress, Server, Transfer, Transition
+from raft_core.types import ServerId
 
 
 def on_transfer_requested(server: Server, event: TransferRequested) -> Transition:
@@ -26,10 +27,10 @@ def on_transfer_requested(server: Server, event: TransferRequested) -> Transitio
         return _refused(server, event.transfer_id, TransferRefusal.NOT_LEADER)
     if leader.transfer is not None:
         return _refused(server, event.transfer_id, TransferRefusal.UNDER_WAY)
-    successor = _successor(server, leader, event)
-    if successor is None:
+    heir = successor(server, leader, event.target)
+    if heir is None:
         return _refused(server, event.transfer_id, TransferRefusal.NO_SUCH_VOTER)
-    transfer = Transfer(event.transfer_id, successor.server_id)
+    transfer = Transfer(event.transfer_id, heir.server_id)
     server = replace(server, role=replace(leader, transfer=transfer, has_lease=False, may_have_lease=False))
     return hand_over_when_caught_up(server, (ResetElectionTimer(server.election_timeout),))
 
@@ -38,11 +39,11 @@ def _refused(server: Server, transfer_id: int, reason: TransferRefusal) -> Trans
     return Transition(server, (TransferRefused(transfer_id, reason, server.leader_id),))
 
 
-def _successor(server: Server, leader: Leader, event: TransferRequested) -> Progress | None:
+def successor(server: Server, leader: Leader, target: ServerId | None = None) -> Progress | None:
     """Who was named, or else the voter with most of the log that was heard of lately; of equals the first by name."""
     voters = [progress for progress in leader.followers if progress.server_id in server.configuration.voters]
-    if event.target is not None:
-        return next((progress for progress in voters if progress.server_id == event.target), None)
+    if target is not None:
+        return next((progress for progress in voters if progress.server_id == target), None)
     return max(voters, key=lambda progress: (progress.is_active, progress.match_index), default=None)
 
 
