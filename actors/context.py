@@ -1,17 +1,16 @@
 """`Context`: what a command may know of the world and still be the same on every replica.
 
     @command
-    def acquire(self, context: Context, owner: str, ttl: float) -> int:
+    def acquire(self, owner: str, ttl: float, *, context: Context = HERE) -> int:
         ...
 
-A command or query that declares it, first after self, is handed the index and the term of its log entry, the replicated
-clock and a source of random numbers.  Callers leave it out.  Inside a command `self.other()` gets the same context.  On
-a plain object, outside a cluster, it is the start of time, or what `at(...)` says:
+A command or query with such a parameter is handed the index and the term of its log entry, the replicated clock and a
+source of random numbers.  Callers leave it out.  Inside a command `self.other()` gets the same context.  On a plain
+object, outside a cluster, it is the start of time, or what the test says, in the call or for a whole block:
 
     >>> from actors.machines.lock import Lock
     >>> lock = Lock()
-    >>> with at(clock=1_000):
-    ...     lock.acquire("ann", ttl=5.0)
+    >>> lock.acquire("ann", ttl=5.0, context=Context(clock=1_000))
     1
     >>> with at(clock=7_000):
     ...     lock.acquire("bob", ttl=5.0)
@@ -19,8 +18,10 @@ a plain object, outside a cluster, it is the start of time, or what `at(...)` sa
 
 Rules of the file: a context is values from the log and what is computed from them, never a look at this process.
 
-Rejected: a global function that gives the clock (nothing in the signature says that a command depends on time); the
-random numbers of the leader in the entry (they would cost space, and the log's own numbers are as good a seed).
+Rejected: a first parameter that the decorator takes out of the signature (a type checker then has two readings of every
+method whose first parameter is `Any`, and loses the types of both); a global function that gives the clock (nothing in
+the signature says that a command depends on time); the leader's random numbers in the entry (they would cost space, and
+the log's own numbers are as good a seed).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from random import Random
+from typing import Final
 
 from raft_core.types import LogIndex, Term
 
@@ -61,6 +63,9 @@ class Context:
     def __repr__(self) -> str:
         return f"Context(index={self.index}, term={self.term}, clock={self.clock})"
 
+
+HERE: Final = Context()
+"""The default of a parameter that takes a context: wherever the command is carried out."""
 
 _current: ContextVar[Context | None] = ContextVar("context", default=None)
 

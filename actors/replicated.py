@@ -103,15 +103,7 @@ class Query(Operation[P, R]):
         return self if instance is None else BoundQuery(self, Local(instance))
 
 
-@overload
-def command(function: Callable[Concatenate[Any, Context, P], R]) -> Command[P, R]: ...
-
-
-@overload
-def command(function: Callable[Concatenate[Any, P], R]) -> Command[P, R]: ...
-
-
-def command(function: Callable[..., R]) -> Command[..., R]:
+def command(function: Callable[Concatenate[Any, P], R]) -> Command[P, R]:
     """Make a method a command: it may change the fields, and runs on every replica in the same order.
 
     It must be deterministic: no clock, no randomness but those of a `Context`, no files, no sets iterated into a list.
@@ -120,15 +112,7 @@ def command(function: Callable[..., R]) -> Command[..., R]:
     return Command(function)
 
 
-@overload
-def query(function: Callable[Concatenate[Any, Context, P], R]) -> Query[P, R]: ...
-
-
-@overload
-def query(function: Callable[Concatenate[Any, P], R]) -> Query[P, R]: ...
-
-
-def query(function: Callable[..., R]) -> Query[..., R]:
+def query(function: Callable[Concatenate[Any, P], R]) -> Query[P, R]:
     """Make a method a query: it must change nothing, and runs on one replica."""
     _refuse_twice(function.__name__, sys._getframe(1).f_locals)
     return Query(function)

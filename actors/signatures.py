@@ -6,7 +6,7 @@ fails there, and in exactly the way it would fail on the replicas; these decode 
 hold what another version wrote.  A parameter with a default may be added at the end later: older log entries, which do
 not have it, still decode.
 
-A first parameter annotated `Context` is no argument: it is not sent, and whoever carries the operation out fills it in.
+A parameter annotated `Context` is no argument: it is not sent, and whoever carries the operation out fills it in.
 
 Rules of the file: types are looked up when first needed (annotations may be names of classes that come later), compiled
 once, and kept.  A parameter without an annotation takes anything msgspec can carry.
@@ -56,25 +56,24 @@ class Operation(Generic[P, R]):
         self.__doc__ = function.__doc__
         self._definition = function
         parameters = tuple(inspect.signature(function).parameters.values())[1:]
-        self.context = parameters[0].name if parameters and _is_context(parameters[0]) else None
+        self.parameters = tuple(parameter for parameter in parameters if not _is_context(parameter))
+        """The arguments; a `Context` is none."""
+        self.context = next((parameter.name for parameter in parameters if _is_context(parameter)), None)
         """Name of the parameter that takes the `Context`, if one does."""
-        self.parameters = parameters[1:] if self.context else parameters
         self._refuse_unusable()
 
     def _refuse_unusable(self) -> None:
         if inspect.iscoroutinefunction(self.function) or inspect.isgeneratorfunction(self.function):
             raise TypeError(f"{self.label} is async or a generator: write a plain def, done in one step")
         for parameter in self.parameters:
-            if _is_context(parameter):
-                raise TypeError(f"{self.label}: the Context must be the first parameter after self")
             if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
                 raise TypeError(f"{self.label}: parameter *{parameter.name} cannot be replicated, name each parameter")
 
     def run(self, machine: object, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Carry it out on `machine`, here and now."""
-        if self.context is None:
-            return self.function(machine, *args, **kwargs)
-        return self.function(machine, current(), *args, **kwargs)
+        if self.context is not None:
+            kwargs.setdefault(self.context, current())
+        return self.function(machine, *args, **kwargs)
 
     def of_part(self, part: str, whole: str) -> Self:
         """The same operation for a machine of class `whole` that has the machine of this one as its `part`."""
@@ -99,7 +98,7 @@ class Signature(Generic[R]):
         label, parameters, context = operation.label, operation.parameters, operation.context
         hints = _hints(label, definition)
         if (context and hints[context] is not Context) or any(hints.get(p.name) is Context for p in parameters):
-            raise TypeError(f"{label}: it is {Context.__module__}.Context that is handed in, first and by that name")
+            raise TypeError(f"{label}: it is {Context.__module__}.Context that is handed in, under that name")
         self.label = label
         self.parameters = parameters
         self._keywords = tuple(p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY)
@@ -107,7 +106,7 @@ class Signature(Generic[R]):
         self._struct = _arguments_struct(parameters, self._types, bool(self._keywords))
         self.decode: Callable[[bytes], Struct] = msgpack.Decoder(self._struct).decode
         self._decode_result: Callable[[bytes], R] = msgpack.Decoder(hints.get("return", Any)).decode
-        self.call = self._caller(_in_context(operation.function) if context else operation.function)
+        self.call = self._caller(_in_context(operation.function, context) if context else operation.function)
 
     def encode(self, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> bytes:
         """Encode the arguments of one call.  Raises `WrongArguments`, naming the parameter."""
@@ -189,13 +188,16 @@ def _hints(label: str, function: Callable[..., object]) -> dict[str, Any]:
 
 
 def _is_context(parameter: Parameter) -> bool:
-    """Annotations may be text, and their names unknown as yet; `Signature` looks again when they are known."""
-    annotation = parameter.annotation
-    return annotation is Context or (isinstance(annotation, str) and annotation.rpartition(".")[2] == "Context")
+    """By its default: the annotation may be text, of a name that is unknown as yet.  `Signature` looks at it later."""
+    annotation, is_context = parameter.annotation, isinstance(parameter.default, Context)
+    named = annotation is Context or (isinstance(annotation, str) and annotation.rpartition(".")[2] == "Context")
+    if (named or is_context) and not (is_context and parameter.kind is Parameter.KEYWORD_ONLY):
+        raise TypeError(f"a Context is declared in the end, as `*, {parameter.name}: Context = HERE`")
+    return is_context
 
 
-def _in_context(function: Callable[..., R]) -> Callable[..., R]:
-    return lambda machine, *arguments, **keywords: function(machine, current(), *arguments, **keywords)
+def _in_context(function: Callable[..., R], name: str) -> Callable[..., R]:
+    return lambda machine, *arguments, **keywords: function(machine, *arguments, **keywords, **{name: current()})
 
 
 def _arguments_struct(parameters: tuple[Parameter, ...], types: list[Any], keyword_only: bool) -> type[Struct]:

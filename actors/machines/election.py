@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from actors.context import Context
+from actors.context import HERE, Context
 from actors.replicated import Replicated, command, query
 
 
@@ -41,7 +41,7 @@ class Election(Replicated):
     current: Leadership = Leadership(None, 0)
 
     @command
-    def campaign(self, context: Context, candidate: str, ttl: float) -> Leadership:
+    def campaign(self, candidate: str, ttl: float, *, context: Context = HERE) -> Leadership:
         """Stand for election, or go on standing, for `ttl` seconds from now; who leads."""
         deadline = context.after(ttl)
         self.on_clock(context)
@@ -50,7 +50,7 @@ class Election(Replicated):
         return self.current
 
     @command
-    def resign(self, context: Context, candidate: str) -> bool:
+    def resign(self, candidate: str, *, context: Context = HERE) -> bool:
         """Stand no more; False if it did not stand."""
         self.on_clock(context)
         stood = self.deadlines.pop(candidate, None) is not None
@@ -58,12 +58,12 @@ class Election(Replicated):
         return stood
 
     @query
-    def leader(self, context: Context) -> Leadership:
+    def leader(self, *, context: Context = HERE) -> Leadership:
         """Who leads."""
         return self._settled(self._standing(context))
 
     @query
-    def candidates(self, context: Context) -> list[str]:
+    def candidates(self, *, context: Context = HERE) -> list[str]:
         """Who stands, in the order of arrival."""
         return list(self._standing(context))
 

@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
-from actors.context import Context
+from actors.context import HERE, Context
 from actors.replicated import Replicated, command, query
 
 
@@ -90,18 +90,18 @@ class KeyValue(Replicated):
     # --- changing -----------------------------------------------------------------------------------------------------
 
     @command
-    def put(self, context: Context, key: str, value: Any, ttl: float | None = None) -> int:
+    def put(self, key: str, value: Any, ttl: float | None = None, *, context: Context = HERE) -> int:
         """Set `key`, for `ttl` seconds if given; the revision of this change."""
         return self._put(context, key, value, self._begin(context, ttl))
 
     @command
-    def delete(self, context: Context, key: str) -> bool:
+    def delete(self, key: str, *, context: Context = HERE) -> bool:
         """Remove `key`; False if it was not there."""
         self._begin(context)
         return self._remove(key, "delete")
 
     @command
-    def cas(self, context: Context, key: str, expected: Any, value: Any, ttl: float | None = None) -> bool:
+    def cas(self, key: str, expected: Any, value: Any, ttl: float | None = None, *, context: Context = HERE) -> bool:
         """Set `key` to `value` if its value is `expected`, where None is "no such key"; whether it was."""
         deadline = self._begin(context, ttl)
         if self._value(key) != expected:
@@ -111,7 +111,7 @@ class KeyValue(Replicated):
 
     @command
     def cas_revision(
-        self, context: Context, key: str, revision: int, value: Any, ttl: float | None = None
+        self, key: str, revision: int, value: Any, ttl: float | None = None, *, context: Context = HERE
     ) -> int | None:
         """Set `key` if its latest change has this `revision`, where 0 is "no such key": the new one, or None."""
         deadline = self._begin(context, ttl)
@@ -121,7 +121,7 @@ class KeyValue(Replicated):
         return self._put(context, key, value, deadline)
 
     @command
-    def touch(self, context: Context, key: str, ttl: float | None) -> bool:
+    def touch(self, key: str, ttl: float | None, *, context: Context = HERE) -> bool:
         """Let `key` expire `ttl` seconds from now, or never; False if it is not there.  No change of the key."""
         deadline = self._begin(context, ttl)
         item = self.items.get(key)
@@ -133,30 +133,32 @@ class KeyValue(Replicated):
     # --- looking ------------------------------------------------------------------------------------------------------
 
     @query
-    def get(self, context: Context, key: str) -> Any:
+    def get(self, key: str, *, context: Context = HERE) -> Any:
         """The value of `key`; None if it is not there."""
         item = self._item(context, key)
         return None if item is None else item.value
 
     @query
-    def item(self, context: Context, key: str) -> Item | None:
+    def item(self, key: str, *, context: Context = HERE) -> Item | None:
         """The value of `key` with its revision and its deadline."""
         return self._item(context, key)
 
     @query
-    def ttl(self, context: Context, key: str) -> float | None:
+    def ttl(self, key: str, *, context: Context = HERE) -> float | None:
         """Seconds until `key` expires, by the replicated clock; None if it never does, or is not there."""
         item = self._item(context, key)
         return None if item is None or item.deadline is None else (item.deadline - context.clock) / 1000
 
     @query
-    def range(self, context: Context, first: str = "", last: str | None = None, limit: int | None = None) -> Listing:
+    def range(
+        self, first: str = "", last: str | None = None, limit: int | None = None, *, context: Context = HERE
+    ) -> Listing:
         """The keys from `first` on and before `last`, at most `limit` of them."""
         keys = (key for key in self.items if first <= key and (last is None or key < last))
         return self._listing(context, keys, limit)
 
     @query
-    def prefix(self, context: Context, prefix: str = "", limit: int | None = None) -> Listing:
+    def prefix(self, prefix: str = "", limit: int | None = None, *, context: Context = HERE) -> Listing:
         """The keys that begin with `prefix`, at most `limit` of them."""
         return self._listing(context, (key for key in self.items if key.startswith(prefix)), limit)
 
@@ -246,7 +248,10 @@ def watch(store: KeyValue, since: int | None = None, prefix: str = "", pause: fl
     Where changes are forgotten because nobody asked in time, `lost` comes first, and then a put for every key there is.
     `pause`: seconds between two questions when nothing has happened.
     """
-    revision = store.latest() if since is None else since
+    return _changes(store, store.latest() if since is None else since, prefix, pause)
+
+
+def _changes(store: KeyValue, revision: int, prefix: str, pause: float) -> Iterator[Change]:
     while True:
         found = store.changes(revision, prefix)
         if not found.is_complete:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from actors.context import Context
+from actors.context import HERE, Context
 from actors.replicated import Replicated, command, query
 
 
@@ -44,7 +44,7 @@ class Lock(Replicated):
     """The latest token given."""
 
     @command
-    def acquire(self, context: Context, owner: str, ttl: float) -> int | None:
+    def acquire(self, owner: str, ttl: float, *, context: Context = HERE) -> int | None:
         """Take the lock for `ttl` seconds: its fencing token, or None if another holds it.
 
         Its holder gets the token that it has, and `ttl` seconds from now.
@@ -58,7 +58,7 @@ class Lock(Replicated):
         return self.tokens
 
     @command
-    def renew(self, context: Context, owner: str, token: int, ttl: float) -> bool:
+    def renew(self, owner: str, token: int, ttl: float, *, context: Context = HERE) -> bool:
         """Keep the lock for `ttl` seconds from now; False if it is lost."""
         holding = self._held(context)
         if holding is None or (holding.owner, holding.token) != (owner, token):
@@ -67,7 +67,7 @@ class Lock(Replicated):
         return True
 
     @command
-    def release(self, context: Context, owner: str, token: int) -> bool:
+    def release(self, owner: str, token: int, *, context: Context = HERE) -> bool:
         """Give the lock back; False if it was lost before."""
         holding = self._held(context)
         if holding is None or (holding.owner, holding.token) != (owner, token):
@@ -76,7 +76,7 @@ class Lock(Replicated):
         return True
 
     @query
-    def holder(self, context: Context) -> Holding | None:
+    def holder(self, *, context: Context = HERE) -> Holding | None:
         """Who holds the lock; None if it is free."""
         return self._held(context)
 

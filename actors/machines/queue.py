@@ -29,7 +29,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from actors.context import Context
+from actors.context import HERE, Context
 from actors.replicated import Replicated, command, query
 
 
@@ -65,7 +65,7 @@ class Queue(Replicated):
         return self.numbers
 
     @command
-    def pop(self, context: Context) -> Job | None:
+    def pop(self, *, context: Context = HERE) -> Job | None:
         """Take the first job for good; None if there is none."""
         job = self._first(context)
         if job is not None:
@@ -73,7 +73,7 @@ class Queue(Replicated):
         return job
 
     @command
-    def take(self, context: Context, lease: float) -> Job | None:
+    def take(self, lease: float, *, context: Context = HERE) -> Job | None:
         """Take the first job for `lease` seconds; None if there is none."""
         deadline = context.after(lease)
         job = self._first(context)
@@ -83,7 +83,7 @@ class Queue(Replicated):
         return job
 
     @command
-    def ack(self, context: Context, number: int, attempt: int) -> bool:
+    def ack(self, number: int, attempt: int, *, context: Context = HERE) -> bool:
         """The job is done; False if its lease was over."""
         if not self._is_held(context, number, attempt):
             return False
@@ -91,7 +91,7 @@ class Queue(Replicated):
         return True
 
     @command
-    def extend(self, context: Context, number: int, attempt: int, lease: float) -> bool:
+    def extend(self, number: int, attempt: int, lease: float, *, context: Context = HERE) -> bool:
         """Keep the job for `lease` seconds from now; False if its lease was over."""
         deadline = context.after(lease)
         if not self._is_held(context, number, attempt):
@@ -100,7 +100,7 @@ class Queue(Replicated):
         return True
 
     @command
-    def give_back(self, context: Context, number: int, attempt: int) -> bool:
+    def give_back(self, number: int, attempt: int, *, context: Context = HERE) -> bool:
         """Let another have the job, now; False if its lease was over."""
         if not self._is_held(context, number, attempt):
             return False

@@ -7,9 +7,8 @@ from random import Random
 
 import pytest
 
-import actors.context
 from actors.codec import encode_command
-from actors.context import Context, at, current
+from actors.context import HERE, Context, at, current
 from actors.deadlines import NEVER, Deadlines
 from actors.errors import WrongArguments
 from actors.interpreter import EXPIRY_PAUSE, Interpreter
@@ -47,7 +46,7 @@ class Diary(Replicated):
     drawn: list[float] = []  # noqa: RUF012
 
     @command
-    def write(self, context: Context, text: str, *, times: int = 1) -> str:
+    def write(self, text: str, *, times: int = 1, context: Context = HERE) -> str:
         page = f"{context.index}/{context.term}/{context.clock} {text}"
         self.pages += [page] * times
         return page
@@ -57,16 +56,16 @@ class Diary(Replicated):
         return [self.write(text), self.write(text)]
 
     @command
-    def draw(self, context: Context) -> float:
+    def draw(self, *, context: Context = HERE) -> float:
         self.drawn += [context.random.random(), context.random.random()]
         return self.drawn[-1]
 
     @query
-    def now(self, context: Context) -> tuple[int, int, int]:
+    def now(self, *, context: Context = HERE) -> tuple[int, int, int]:
         return context.index, context.term, context.clock
 
     @query
-    def fails(self, context: Context) -> None:
+    def fails(self, *, context: Context = HERE) -> None:
         raise LookupError
 
     def on_clock(self, context: Context) -> None:
@@ -178,40 +177,46 @@ def test_the_context_is_no_argument() -> None:
     signature = Diary._operations["write"].signature
     assert [parameter.name for parameter in signature.parameters] == ["text", "times"]
     with pytest.raises(WrongArguments, match="parameter 'text' must be str"):
-        signature.encode((Context(),), {})
+        signature.encode((5,), {})
 
 
-def test_a_context_must_come_first() -> None:
-    with pytest.raises(TypeError, match="the Context must be the first parameter after self"):
+def test_a_caller_may_choose_the_context_on_a_plain_object_and_nowhere_else() -> None:
+    assert Diary().write("a", context=Context(clock=5)) == "0/0/5 a"
+    with pytest.raises(WrongArguments, match="unexpected keyword argument 'context'"):
+        Diary._operations["write"].signature.encode(("a",), {"context": Context(clock=5)})
 
-        class Late(Replicated):
+
+def test_a_context_is_a_keyword_with_a_default() -> None:
+    with pytest.raises(TypeError, match=r"declared in the end, as `\*, context: Context = HERE`"):
+
+        class Early(Replicated):
             @command
-            def late(self, text: str, context: Context) -> None: ...
+            def early(self, context: Context, text: str) -> None: ...
+
+    with pytest.raises(TypeError, match=r"declared in the end, as `\*, when: Context = HERE`"):
+
+        class Positional(Replicated):
+            @command
+            def positional(self, when: "Context" = HERE) -> None: ...  # noqa: UP037
 
 
-def test_another_class_of_that_name_is_no_context() -> None:
-    namespace: dict[str, object] = {"Replicated": Replicated, "command": command, "__name__": __name__}
-    exec(  # annotations as text, of which one is something else than it looks like
-        "from __future__ import annotations\n"
-        "class Context: ...\n"
-        "class Mistaken(Replicated):\n"
-        "    @command\n"
-        "    def act(self, context: Context) -> None: ...\n",
-        namespace,
-    )
-    mistaken = namespace["Mistaken"]
-    assert isinstance(mistaken, type) and issubclass(mistaken, Replicated)
-    with pytest.raises(TypeError, match=r"it is actors\.context\.Context that is handed in"):
-        MachineHost(mistaken())
-
-
-def test_the_context_under_another_name_is_found_out() -> None:
+def test_a_context_under_another_name_of_the_class_is_one_and_another_class_is_none() -> None:
     class Renamed(Replicated):
-        @command
-        def act(self, context: "actors.context.Context", other: "Other") -> None: ...  # noqa: UP037
+        @query
+        def index(self, *, when: "Other" = HERE) -> int:  # noqa: UP037
+            return when.index
 
-    with pytest.raises(TypeError, match=r"Context that is handed in"):
-        MachineHost(Renamed())
+    host = MachineHost(Renamed())
+    host.apply(1, OPEN_SESSION_COMMAND)
+    assert host.query("index", b"\x90") == encode_result(1)
+
+    class Mistaken(Replicated):
+        @query
+        def index(self, *, when: int = HERE) -> int:  # type: ignore[assignment]
+            return when
+
+    with pytest.raises(TypeError, match=r"it is actors\.context\.Context that is handed in"):
+        MachineHost(Mistaken())
 
 
 Other = Context

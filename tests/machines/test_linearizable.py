@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.context import Context
+from actors.context import HERE, Context
 from actors.machines.counter import Counter
 from actors.machines.key_value import KeyValue
 from actors.machines.lock import Holding, Lock
@@ -142,7 +142,7 @@ class LaxLock(Lock):
     """Gives the lock to whoever asks."""
 
     @command
-    def acquire(self, context: Context, owner: str, ttl: float) -> int | None:
+    def acquire(self, owner: str, ttl: float, *, context: Context = HERE) -> int | None:
         self.holding = Holding(owner, 0, context.after(ttl))
         return 0
 
