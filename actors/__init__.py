@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from actors.calls import Call
     from actors.cluster import Cluster
+    from actors.context import HERE, Context
     from actors.errors import ActorumError
     from actors.network import Faults, Network
     from actors.remote import RemoteCluster, connect
@@ -39,7 +40,9 @@ _PLACES = {
     "ActorumError": "actors.errors",
     "Call": "actors.calls",
     "Cluster": "actors.cluster",
+    "Context": "actors.context",
     "Faults": "actors.network",
+    "HERE": "actors.context",
     "Network": "actors.network",
     "RemoteCluster": "actors.remote",
     "Replicated": "actors.replicated",
@@ -50,9 +53,11 @@ _PLACES = {
 }
 
 __all__ = [
+    "HERE",
     "ActorumError",
     "Call",
     "Cluster",
+    "Context",
     "Faults",
     "Network",
     "RemoteCluster",

@@ -69,11 +69,14 @@ EXPECTED = {
     "bank_ledger.py": "CarelessLedger: its unit test passes",
     "code_command.py": "code command: 42",
     "counter.py": "6 6",
+    "key_value.py": "expire session",
     "leader_failover.py": "each counted once, value 20001",
+    "lock.py": "refused: token 1 is older than 2",
     "many_counters.py": "the 24",
     "own_machine.py": "total 100",
     "the_lab.py": "the old leader, back again, applied world at 2",
     "unit_test_a_transition.py": "both hold",
+    "work_queue.py": "done: ['a', 'b', 'c'] in 4 attempts",
 }
 
 
