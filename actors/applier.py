@@ -203,7 +203,14 @@ class Applier:
 
     def _fingerprint(self, batch_id: int) -> Digest:
         machine = self._machine
-        return Digest(batch_id, self._server_id, self.applied_index, machine.state_digest(), machine.describe())
+        return Digest(
+            batch_id,
+            self._server_id,
+            self.applied_index,
+            machine.state_digest(),
+            machine.describe(),
+            machine.newest_version,
+        )
 
 
 def _prefix_of_term(entries: tuple[Entry, ...], begin: int, end: int, term: Term) -> int:

@@ -15,7 +15,7 @@ from actors.signatures import Operation
 
 T = TypeVar("T")
 
-_RESERVED = frozenset({"cluster", "version", "migrate", "on_clock", "next_deadline"})
+_RESERVED = frozenset({"cluster", "version", "replaces", "migrate", "on_clock", "next_deadline"})
 _MUTABLE = (list, dict, set, bytearray)
 
 

@@ -11,6 +11,8 @@ from random import Random
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from msgspec import msgpack
+
 from actors.calls import Call, SubmitOptions
 from actors.client import Client
 from actors.cluster_ports import ClusterClient, Peers
@@ -22,10 +24,12 @@ from actors.machine import refuse_inside_apply
 from actors.network import Network
 from actors.protocol import Digest, Status
 from actors.replicated import machine_reference
+from actors.replies import decode_reply
 from actors.runtimes import RUNTIMES
 from actors.spec import PeerConfig, PeerSpec, RuntimeName, StorageKind
 from actors.storage.record import note_started, open_record
 from actors.supervisor import PeerState, Supervisor
+from actors.versions import UPGRADE, encode_upgrade
 from raft_core import ServerId, Settings
 
 if TYPE_CHECKING:
@@ -160,18 +164,30 @@ class Cluster:
         It gets the value of the machine's only field, or the machine if it has several; what it returns for a single
         field becomes the field's new value.  It must be deterministic and capture nothing alive.
         """
-        from msgspec import msgpack
-
-        from actors.replies import decode_reply
-
         refuse_inside_apply("cluster.submit")
-        call: Call[object] = self._client.submit_command(
-            RUN_CODE,
-            encode_code(function),
-            lambda reply: decode_reply(reply, "code command", msgpack.decode),
-            SubmitOptions(timeout=timeout),
+        result: object = self._submit(RUN_CODE, encode_code(function), "code command", timeout)
+        return result
+
+    def _submit(self, name: str, arguments: bytes, label: str, timeout: float | None) -> Any:
+        call: Call[Any] = self._client.submit_command(
+            name, arguments, lambda reply: decode_reply(reply, label, msgpack.decode), SubmitOptions(timeout=timeout)
         )
         return call.result()
+
+    def upgrade(self, timeout: float = 10.0) -> int:
+        """Begin, on all replicas alike, the newest version of the machine that every peer knows; its number.
+
+        Raises `NoQuorum` if a peer does not say what it knows: all must be up, with their new program.
+        """
+        known = self.digests(timeout)
+        if silent := [name for name, digest in known.items() if digest is None]:
+            raise NoQuorum(
+                f"{', '.join(silent)} did not say which versions of the machine they know",
+                why="a peer that meets a version which it does not know has to stop",
+                fix="start them with the new program, and try again",
+            )
+        newest = min(digest.newest_version for digest in known.values() if digest is not None)
+        return int(self._submit(UPGRADE, encode_upgrade(newest), "upgrade", timeout))
 
 
 class ClusterHandle:

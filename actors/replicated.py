@@ -59,6 +59,7 @@ from actors.codec import DOCS
 from actors.context import Context
 from actors.errors import ClusterClosed, CommandInMain, ProgramFromStdin, UnknownCommand
 from actors.signatures import Operation
+from actors.versions import check_replaces
 
 if TYPE_CHECKING:
     from actors.cluster import Cluster
@@ -195,9 +196,11 @@ class Replicated:
     """Base of every machine.  See the module for what may stand in its body.
 
     `version` is shown beside the name ("counter@1"); raise it when a command's meaning or a field changes.
+    `replaces` is the class of the version before, if a running cluster is to go over to this one (see `versions`).
     """
 
     version: ClassVar[int] = 1
+    replaces: ClassVar[type[Replicated] | None] = None
     _stateless: ClassVar[bool] = False
     _machine_name: ClassVar[str] = "replicated"
     _replicated_fields: ClassVar[tuple[str, ...]] = ()
@@ -206,13 +209,17 @@ class Replicated:
 
     cluster: ClassVar[_ClusterAccess] = _ClusterAccess()
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, name: str | None = None, **keywords: Any) -> None:
+        """`class Account1(Replicated, name="account")`: what the machine is called, if not as the class."""
         super().__init_subclass__(**keywords)
         if not cls._stateless:
-            cls._machine_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+            cls._machine_name = (
+                name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+            )
             cls._parts = parts_of(cls, Replicated)
             cls._replicated_fields = fields_of(cls, Replicated)
             cls._operations = operations_of(cls)
+            check_replaces(cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__: a subclass that forgets super().__init__() must not share the class's defaults.
