@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
 
-from actors.cli.output import Output, output_option, say
+from actors.cli.calling import call, timeout_option
+from actors.cli.output import Output, output_option
 from actors.cli.shared import data_option
 
 if TYPE_CHECKING:
     from actors.machines.counter import Counter
-
-WORTH_TELLING = 0.15
-"""Seconds after which the user is told why a call took so long."""
 
 
 @click.group(epilog="\b\nExamples:\n  actorum counter incr --by 5\n  actorum counter get --consistency stale\n")
@@ -26,7 +23,7 @@ def counter() -> None:
 
 @counter.command(context_settings={"ignore_unknown_options": False})
 @click.option("--by", type=int, default=1, show_default=True, help="Added to the value; may be negative.")
-@click.option("--timeout", type=float, default=10.0, show_default=True, help="Seconds to wait for the answer.")
+@timeout_option
 @data_option
 @output_option
 def incr(by: int, timeout: float, data: Path, output: Output) -> None:
@@ -36,7 +33,7 @@ def incr(by: int, timeout: float, data: Path, output: Output) -> None:
 
 @counter.command()
 @click.option("--consistency", type=click.Choice(["linearizable", "stale"]), default="linearizable", show_default=True)
-@click.option("--timeout", type=float, default=10.0, show_default=True, help="Seconds to wait for the answer.")
+@timeout_option
 @data_option
 @output_option
 def get(consistency: str, timeout: float, data: Path, output: Output) -> None:
@@ -51,18 +48,6 @@ def get(consistency: str, timeout: float, data: Path, output: Output) -> None:
 
 def _call(data: Path, timeout: float, output: Output, function: Callable[[Counter], int]) -> None:
     from actors.machines.counter import Counter
-    from actors.remote import connect
 
-    with connect(data, timeout=timeout) as cluster:
-        machine = cluster.bind(Counter)
-        began = monotonic()
-        value = function(machine)
-        waited = monotonic() - began
-        output.record({"value": value}, str(value))
-        if waited > WORTH_TELLING and output.is_table:
-            nodes = cluster.status().nodes
-            down = [node.server_id for node in nodes if node.status is None]
-            leads = [(n.server_id, n.status.term) for n in nodes if n.status is not None and n.status.role == "leader"]
-            why = f"{', '.join(down)} down" if down else "the cluster was busy"
-            who = f"; {leads[0][0]} leads in term {leads[0][1]}" if leads else ""
-            say(f"(waited {waited:.2f} s: {why}{who})")
+    value = call(Counter, data, timeout, output, function)
+    output.record({"value": value}, str(value))

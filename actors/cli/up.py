@@ -51,7 +51,7 @@ def up(
     runtime: RuntimeName,
     data: Path,
 ) -> None:
-    """Start a cluster of MACHINE: counter, counters, or "module:Class" of your own."""
+    """Start a cluster of MACHINE: counter, kv, lock, queue, register, set, election, or "module:Class" of your own."""
     from queue import SimpleQueue
 
     from actors.cluster import peer_specs, run_peers
@@ -85,11 +85,24 @@ def up(
             service.close()
 
 
+MACHINES = {
+    "counter": "counter:Counter",
+    "counters": "counters:Counters",
+    "election": "election:Election",
+    "kv": "key_value:KeyValue",
+    "lock": "lock:Lock",
+    "queue": "queue:Queue",
+    "register": "register:Register",
+    "set": "set:Set",
+}
+"""Our own, by their short names."""
+
+
 def find_machine(name: str) -> type[Replicated]:
     """The machine that is meant: one of ours by its short name, or "module:Class", looked up from here."""
     from actors.replicated import load_machine
 
-    known = {"counter": "actors.machines.counter:Counter", "counters": "actors.machines.counters:Counters"}
+    known = {name: f"actors.machines.{place}" for name, place in MACHINES.items()}
     if name not in known and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` would; the peers inherit it
     return load_machine(known.get(name, name))
