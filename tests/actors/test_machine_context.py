@@ -157,6 +157,7 @@ def test_after_a_restore_time_goes_on_where_it_was() -> None:
 
 def test_outside_a_command_there_is_no_context_left() -> None:
     host = applied(Entry(1, encode_stamp(8)), a_command(3, "write", "a"))
+    assert (current().index, current().clock) == (0, 0)
     host.query("fails", b"\x90")
     assert (current().index, current().clock) == (0, 0)
 
@@ -260,8 +261,16 @@ def test_the_first_commands_of_a_term_have_a_stamp_in_front_and_then_one_for_eac
     assert proposed(requests.events([(1, commands(6, b"b"))], SERVER)[0]) == [(b"b",)]
     clock.milliseconds += 1
     assert proposed(requests.events([(1, commands(7, b"c"))], SERVER)[0]) == [(encode_stamp(5_000 + TICK),), (b"c",)]
+
+
+def test_a_stamp_counts_while_its_term_lasts() -> None:
+    requests, _, _ = requests_with_clock(5_000)
+    (stamp, _), _ = requests.events([(1, commands(5, b"a"))], SERVER)
+    assert isinstance(stamp, Proposed)
+    assert list(requests.accepted(ProposalAccepted(stamp.proposal_id, 6, 6, term=5), SERVER)) == []
+    assert proposed(requests.events([(1, commands(6, b"b"))], SERVER)[0]) == [(b"b",)]
     later = follower("n1", ["n1"], current_term=6)
-    assert proposed(requests.events([(1, commands(8, b"d"))], later)[0])[0] == (encode_stamp(5_000 + TICK),)
+    assert proposed(requests.events([(1, commands(8, b"d"))], later)[0])[0] == (encode_stamp(5_000),)
 
 
 def test_a_stamp_that_was_refused_does_not_count_and_nobody_is_told() -> None:

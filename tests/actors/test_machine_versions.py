@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 from msgspec import msgpack
+from msgspec.structs import replace
 
 from actors.codec import encode_command
 from actors.context import HERE, Context
@@ -214,6 +215,17 @@ def test_a_peer_that_is_down_puts_an_upgrade_off() -> None:
             account.cluster.upgrade(timeout=2.0)
         account.cluster.restart(down)
         assert account.cluster.upgrade() == 4
+
+
+def test_the_version_that_begins_is_one_that_every_peer_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Account.cluster(nodes=3, engine="sim", seed=4) as account:
+        account.deposit(5)
+        told = dict(account.cluster.wait_until_equal())
+        told["n2"] = replace(told["n2"], newest_version=2)  # as one with an older program would say
+        monkeypatch.setattr(account.cluster, "digests", lambda timeout: told)
+        assert account.cluster.upgrade() == 2
+        monkeypatch.undo()
+        assert {digest.machine for digest in account.cluster.wait_until_equal().values()} == {"account@2"}
 
 
 def test_a_new_program_on_old_data_goes_on_as_the_old_one_until_the_upgrade(tmp_path: Path) -> None:
