@@ -264,6 +264,9 @@ class MachineHost:
             first, second = deepcopy(machine), deepcopy(machine)
             replies = self._execute(first, name, arguments), self._execute_again(second, name, arguments)
             same = replies[0] == replies[1] and canonical(vars(first)) == canonical(vars(second))
+            save_machine(first)  # refuses what a replica that was restored would have otherwise
+        except UnpicklableCommand as error:
+            return encode_refusal(RefusalKind.NON_DETERMINISTIC, error.what)
         except (TypeError, RecursionError) as error:
             return encode_refusal(RefusalKind.NON_DETERMINISTIC, f"{_NO_COPY}: {error}")
         if not same:

@@ -25,7 +25,7 @@ from actors.machine import OPEN_SESSION_COMMAND, MachineHost
 from actors.machine_state import SavedReplica, loaded_fields, save_machine, set_fields
 from actors.machines.counters import Counters
 from actors.replicated import Replicated, command
-from actors.replies import encode_result
+from actors.replies import decode_refusal, encode_result
 
 
 class Colour(Enum):
@@ -236,6 +236,26 @@ def test_a_field_that_would_come_back_as_something_else_is_refused_when_it_is_sa
     vars(machine)[field_name] = value
     with pytest.raises(UnpicklableCommand, match="state of loose@1 cannot be saved"):
         MachineHost(machine).save()
+
+
+def test_the_check_of_determinism_finds_such_a_field_at_once() -> None:
+    host = MachineHost(Tallies(), check_determinism=True)
+    host.apply(1, OPEN_SESSION_COMMAND)
+    refused = decode_refusal(host.apply(2, a_command(host, 1, 1, "count", "a")))
+    assert refused is not None and "field 'tallies' would come back as something else" in refused.message
+    assert host.state() == {"tallies": {}}
+
+
+class Tallies(Replicated):
+    """Declares a dict and holds something that behaves otherwise."""
+
+    tallies: dict[str, int] = {}  # noqa: RUF012
+
+    @command
+    def count(self, name: str) -> int:
+        self.tallies = defaultdict(int, self.tallies)
+        self.tallies[name] += 1
+        return self.tallies[name]
 
 
 def test_an_attribute_that_the_class_does_not_declare_is_named() -> None:
