@@ -139,7 +139,7 @@ def _leaders(draw: st.DrawFn, server: Server) -> Server:
         followers,
         newest_round,
         pending_reads=draw(_pending_reads(followers, newest_round, commit_index)) if is_own else (),
-        early_reads=() if is_own else tuple(range(draw(st.integers(0, 2)))),
+        early_reads=() if is_own else tuple(PendingRead(0, 0, (number,)) for number in range(draw(st.integers(0, 2)))),
         uncommitted_bytes=sum(len(entry.command) for entry in tail if entry.term == server.current_term),
     )
     last_applied = draw(st.integers(0, commit_index))

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raft_core.effects import PersistEffect, PersistTermAndVote
+from raft_core.effects import AppendToLog, PersistEffect, PersistTermAndVote
 from raft_core.log import Log
 from raft_core.state import Leader, Server
 from raft_core.types import Entry, LogIndex, ServerId, Term
@@ -61,7 +61,7 @@ class Oracle(Promises):
             if disk.current_term == term and vote not in (None, disk.voted_for):
                 raise Violation("One Vote Per Term", f"{name}: {vote} on disk became {disk.voted_for} in term {term}")
             self._durable[name] = (disk.current_term, disk.voted_for)
-        elif change.prev_log_index < len(self.committed):
+        elif isinstance(change, AppendToLog) and change.prev_log_index < len(self.committed):
             self.check_quorum_of(len(self.committed))
 
     def check_quorum_of(self, index: LogIndex) -> None:

@@ -37,8 +37,10 @@ class SimulatedDisk:
         """Carry `change` out."""
         if isinstance(change, PersistTermAndVote):
             self.current_term, self.voted_for = change.current_term, change.voted_for
-        else:
+        elif isinstance(change, AppendToLog):
             self.entries[change.prev_log_index :] = change.entries
+        else:
+            raise AssertionError("nobody takes snapshots in this simulation")
 
     def lose(self, random: Random, *, tears: bool) -> Sequence[PersistEffect]:
         """The server fell.  Returns what reached the disk all the same."""

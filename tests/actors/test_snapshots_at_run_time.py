@@ -96,7 +96,7 @@ def test_a_machine_that_cannot_be_saved_is_told_of_once_and_goes_on(caplog: pyte
 
 @pytest.fixture(params=["actors", "locks"])
 def runtime(request: pytest.FixtureRequest) -> RuntimeName:
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 def test_a_follower_that_was_away_is_sent_a_snapshot(runtime: RuntimeName) -> None:
