@@ -4,7 +4,7 @@ The order contract
 ------------------
 Effects are carried out in list order, with these freedoms and no others:
 
-1. *Persist effects* (`PersistTermAndVote`, `AppendToLog`) form one ordered stream.  Several may share one disk
+1. *Persist effects* (`PersistEffect`) form one ordered stream.  Several may share one disk
    transaction; a later one never becomes durable before an earlier one.
 2. A `Send` of anything but AppendEntries waits until every persist effect issued before it, in this list or an earlier
    one, is durable ("Updated on stable storage before responding to RPCs", Figure 2).

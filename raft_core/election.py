@@ -135,7 +135,7 @@ def become_candidate(server: Server, *, leadership_transfer: bool = False) -> Tr
         *(Send(voter, request) for voter in after.voters if voter != after.server_id),
     )
     if election_outcome(after.configuration, candidate.granted, frozenset()) is VoteOutcome.WON:
-        leader, more = become_leader(after)
+        leader, more = become_leader(after, is_silent=True)
         return Transition(leader, effects + more)
     return Transition(after, effects)
 

@@ -38,12 +38,12 @@ from raft_core.transfer import hand_over_when_caught_up
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId, Settings
 
 
-def become_leader(server: Server) -> Transition:
+def become_leader(server: Server, *, is_silent: bool = False) -> Transition:
     """Won: initialise next_index and match_index, open the term with a no-op, speak at once (Figure 2, "Leaders" 1;
     the no-op: thesis 6.4, paper 8).  Own log first, announcement second, all in one step."""
     next_index = server.log.last_index + 1
     followers = tuple(Progress(server_id=peer, next_index=next_index) for peer in server.peers)
-    after = replace(server, role=Leader(followers))
+    after = replace(server, role=Leader(followers, is_silent=is_silent))
     after, effects = append_as_leader(after, (Entry(after.current_term, b"", EntryKind.NO_OP),))
     timers = (ResetHeartbeatTimer(after.settings.heartbeat_interval), ResetElectionTimer(after.election_timeout))
     return Transition(after, (*effects, *timers))
@@ -112,6 +112,8 @@ def _replicate(
 ) -> Progress:
     """Send this follower what it may have now, and note what is in flight.  Followers at the same place get the very
     same message, from `shared`."""
+    if leader.is_silent:
+        return progress
     if progress.sending is not None or progress.next_index <= server.log.last_included_index:
         return replicate_snapshot(server, leader, progress, sends, heartbeat=heartbeat)
     window = 1 if progress.is_probing else server.settings.max_in_flight
@@ -272,7 +274,17 @@ def on_log_persisted(server: Server, event: LogPersisted) -> Transition:
         return Transition(server, (Ignored("an older term's write: what it wrote may have been replaced"),))
     persisted_index = min(max(server.persisted_index, event.index), server.log.last_index)
     server = replace(server, persisted_index=persisted_index)
-    return Transition(_commit(server) if isinstance(server.role, Leader) else server, ())
+    if not isinstance(server.role, Leader):
+        return Transition(server, ())
+    return _speak(_commit(server)) if server.role.is_silent else Transition(_commit(server), ())
+
+
+def _speak(server: Server) -> Transition:
+    """Our term is on our disk, for an entry of it is.  Had we spoken earlier, and fallen, we could lead in this term
+    again, with other entries."""
+    leader = server.role
+    assert isinstance(leader, Leader)
+    return replicate_to_all(replace(server, role=replace(leader, is_silent=False)), heartbeat=True)
 
 
 def _commit(server: Server) -> Server:

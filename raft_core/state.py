@@ -123,6 +123,8 @@ class Leader(Struct, frozen=True, tag="leader"):
     """No transfer was begun in this term: a TimeoutNow that is still under way would break the lease."""
     uncommitted_bytes: int = 0
     """Bytes of commands behind the commit index, for back-pressure."""
+    is_silent: bool = False
+    """Elected by itself alone, in the step in which it raised its term: it speaks once that term is on its disk."""
     transfer: Transfer | None = None
     """Leadership is being handed over; nothing new is accepted meanwhile (thesis 3.10)."""
 
