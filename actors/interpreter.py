@@ -219,7 +219,7 @@ class Interpreter:
         """As `serve`, for who looks at deadlines elsewhere."""
         if written.count:
             events = self._confirmed(written) + events
-        if self._held or self.server.disk_is_stalled:
+        if self._held or self._deadlines.stall != NEVER or self.server.disk_is_stalled:
             events = self._look_at_disk(now) + events
         if now >= self._deadlines.lease:
             self._deadlines.lease = NEVER
@@ -235,9 +235,9 @@ class Interpreter:
     def _look_at_disk(self, now: float) -> list[Event]:
         """A write that takes as long as an election timeout costs the leadership, and one that is done gives the right
         to it back."""
-        limit = self.server.settings.election_timeout / 1000
-        is_stalled = bool(self._held) and now - self._held[0].since >= limit
-        self._deadlines.stall = self._held[0].since + limit if self._held and not is_stalled else NEVER
+        limit = self._held[0].since + self.server.settings.election_timeout / 1000 if self._held else NEVER
+        is_stalled = now >= limit
+        self._deadlines.stall = NEVER if is_stalled else limit
         if is_stalled == self.server.disk_is_stalled:
             return []
         return [DiskStalled() if is_stalled else DiskRecovered()]

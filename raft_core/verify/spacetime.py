@@ -6,7 +6,6 @@ vote, log and commit index changed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
@@ -67,9 +66,6 @@ def space_time_table(turns: Iterable[Turn], names: Sequence[ServerId], *, width:
     return "\n".join(lines)
 
 
-_WORD = re.compile(r"([A-Z][a-z]+)")
-
-
 def happened_words(turn: Turn) -> list[str]:
     """What happened to the server, a line each."""
     return [event_words(event) for event in turn.events] or [HAPPENINGS[turn.happening]]
@@ -97,8 +93,7 @@ def event_words(event: Event) -> str:
         case PeerRestarted(server_id=peer):
             return f"new link to {peer}"
         case _:
-            words = [str(getattr(event, name)) for name in event.__struct_fields__]
-            return " ".join([_WORD.sub(r" \1", type(event).__name__).strip().lower(), *words])
+            return " ".join([type(event).__name__, *(str(getattr(event, name)) for name in event.__struct_fields__)])
 
 
 def message_words(message: Message) -> str:

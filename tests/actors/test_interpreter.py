@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from actors.applier import Abandon, Apply, ClientId, Expect, Query, Work
-from actors.deadlines import Deadlines
+from actors.deadlines import NEVER, Deadlines
 from actors.interpreter import GATHERING_TIME, Interpreter, Written
 from actors.protocol import PeerMessage, Refused, SubmitCommands, SubmitQuery
 from actors.storage.disk import Arrival
@@ -363,3 +363,33 @@ def test_what_was_refused_from_whom_and_both_terms_can_be_read_in_the_log(caplog
         "n1 refused RequestVote of n3: its term 4, ours 5",
         "n1 ignored an event: a vote, but no election is running",
     ]
+
+
+# a disk that is full or hangs
+
+
+def test_a_write_that_takes_an_election_timeout_costs_the_leadership_and_a_done_one_gives_the_right_to_it_back() -> (
+    None
+):
+    bench = Bench(asynchronous=True).lead()
+    bench.turn(asked=ask(b"x"))
+    began = bench.now
+    bench.now = began + SETTINGS.election_timeout / 1000 - 0.001
+    bench.turn(bench.acknowledge("n2", 1))
+    assert bench.interpreter.server.role_name == "leader"
+    bench.now = began + SETTINGS.election_timeout / 1000
+    assert bench.deadlines.next <= bench.now, "it wakes up by itself"
+    bench.turn()
+    assert bench.interpreter.server.role_name == "follower"
+    assert bench.interpreter.server.disk_is_stalled
+    bench.confirm_all()
+    assert not bench.interpreter.server.disk_is_stalled
+
+
+def test_nobody_is_woken_for_a_write_that_is_done() -> None:
+    """A deadline that stayed behind would be due again and again."""
+    bench = Bench(asynchronous=True)
+    bench.turn(("n2", from_leader(1, entry(1))))
+    assert bench.deadlines.stall < NEVER
+    bench.confirm()
+    assert bench.deadlines.stall == NEVER

@@ -18,6 +18,7 @@ from raft_core import (
     Event,
     Follower,
     Leader,
+    PendingRead,
     PersistTermAndVote,
     Progress,
     Server,
@@ -100,7 +101,7 @@ LEADER = replace(
         (replace(LEADER, commit_index=2), "Leaders 4"),
         (replace(LEADER, current_term=3), "no entry of its term"),
         (replace(LEADER, role=replace(LEADER.role, uncommitted_bytes=1)), "miscounted"),
-        (replace(LEADER, role=replace(LEADER.role, early_reads=(1,))), "one is committed"),
+        (replace(LEADER, role=replace(LEADER.role, early_reads=(PendingRead(0, 0, (1,)),))), "one is committed"),
         (replace(LEADER, role=replace(LEADER.role, followers=())), "not its peers"),
     ],
 )
