@@ -390,6 +390,7 @@ def test_nobody_is_woken_for_a_write_that_is_done() -> None:
     """A deadline that stayed behind would be due again and again."""
     bench = Bench(asynchronous=True)
     bench.turn(("n2", from_leader(1, entry(1))))
+    bench.turn()
     assert bench.deadlines.stall < NEVER
     bench.confirm()
     assert bench.deadlines.stall == NEVER

@@ -42,8 +42,10 @@ from actors.sim.incarnation import Incarnation, PeerPlan, SimNetwork
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Delay, Timeline
 from actors.spec import RuntimeName
+from actors.storage.disk import Disk
 from actors.storage.journal import JournalStorage
 from actors.storage.memory import MemoryStorage
+from actors.storage.memory_snapshots import MemorySnapshots
 from actors.storage.port import Storage, StorageError, Stored
 from actors.storage.sqlite import SqliteStorage
 from raft_core import ApplyCommitted, Effect, Event, Leader, PersistEffect, Server, ServerId, Settings
@@ -238,7 +240,7 @@ class Play:
         self.kind_of_storage = self.random.choice(("memory", "journal", "sqlite"))
         self.storages = {name: self._storage(name, directory) for name in self.names}
         # The one place where this reaches inside: what peers write and send passes the oracle.
-        self.peers._disks = self.storages  # type: ignore[assignment]
+        self.peers._disks = {name: Disk(storage, MemorySnapshots()) for name, storage in self.storages.items()}
         self.peers._links.__class__ = WatchedNetwork
         self.peers._links.oracle = self.oracle  # type: ignore[attr-defined]
         self.callers = [self._caller(number) for number in range(1, 6)]

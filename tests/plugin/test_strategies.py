@@ -15,6 +15,7 @@ from actors.testing.schedules import Schedule
 from actors.testing.strategies import ROLES, events, messages, schedules, servers
 from raft_core import (
     AppendEntries,
+    Configured,
     Event,
     Follower,
     Leader,
@@ -23,6 +24,7 @@ from raft_core import (
     Progress,
     Server,
     Transition,
+    configuration,
     follower,
     step,
 )
@@ -127,8 +129,9 @@ def _has_two_leaders(turns: Iterable[Turn]) -> bool:
 
 def _needs_no_votes(server: Server, event: Event) -> Transition:
     """Whoever campaigns believes to be alone."""
-    after, effects = step(replace(server, voters=(server.server_id,)), event)
-    return Transition(replace(after, voters=server.voters), effects)
+    alone = (Configured(0, configuration([server.server_id])),)
+    after, effects = step(replace(server, configurations=alone), event)
+    return Transition(replace(after, configurations=server.configurations), effects)
 
 
 def test_a_core_that_breaks_a_rule_is_found_with_a_shortest_schedule_that_can_be_shown() -> None:
