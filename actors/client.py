@@ -24,8 +24,8 @@ from actors.calls import Call, SubmitOptions
 from actors.codec import MAX_COMMAND_BYTES
 from actors.errors import BadFrame, CallTimeout, ClusterClosed, NoQuorum, OutcomeUnknown, Overloaded, WrongArguments
 from actors.links import LinkClosed, LinkReader, LinkWriter, Poll
-from actors.protocol import Digest, Status, decode_peer_message, encode
-from actors.session import REFUSED_PAUSE, Answer, Session
+from actors.protocol import Administered, Administering, Digest, InspectPeer, Status, decode_peer_message, encode
+from actors.session import REFUSED_PAUSE, Answer, Question, Session
 from raft_core import ServerId
 
 R = TypeVar("R")
@@ -113,16 +113,28 @@ class Client:
 
     def inspect(self, server_id: ServerId, *, digest: bool, timeout: float) -> Status | Digest | None:
         """How one peer is, or what state it has; None if it does not answer within `timeout` seconds."""
-        call: Call[Any] = Call(lambda _: None, self, timeout, f"inspect {server_id}", safe_to_retry=True)
-        answers: list[Status | Digest | None] = []
+        answer = self._ask(server_id, lambda number: InspectPeer(number, digest), timeout)
+        return answer if isinstance(answer, Status | Digest) else None
 
-        def told(answer: Status | Digest | None) -> None:
+    def administer(
+        self, server_id: ServerId, request: Callable[[int], Administering], *, timeout: float
+    ) -> Administered | None:
+        """Ask one peer, once, for what `request` makes of the number it is given; None if it did not answer within
+        `timeout` seconds or went away: then the outcome is unknown."""
+        answer = self._ask(server_id, request, timeout)
+        return answer if isinstance(answer, Administered) else None
+
+    def _ask(self, server_id: ServerId, question: Question, timeout: float) -> Status | Digest | Administered | None:
+        call: Call[Any] = Call(lambda _: None, self, timeout, f"ask {server_id}", safe_to_retry=True)
+        answers: list[Status | Digest | Administered | None] = []
+
+        def told(answer: Status | Digest | Administered | None) -> None:
             answers.append(answer)
             call._resolve(b"answered")
 
         with self._changed:
             self._refuse_if_closed()
-            number = self._session.inspect(server_id, digest, told, monotonic())
+            number = self._session.ask(server_id, question, told, monotonic())
             self._send_if_due()
         with contextlib.suppress(CallTimeout):
             call.result()

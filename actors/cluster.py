@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from random import Random
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from msgspec import msgpack
 
+from actors.administrator import Administrator
 from actors.calls import Call, SubmitOptions
 from actors.client import Client
 from actors.cluster_ports import ClusterClient, Peers
@@ -22,13 +22,14 @@ from actors.hosts import Host, ProcessHost, ThreadHost, end_if_being_started
 from actors.interpreter import Recorder
 from actors.machine import refuse_inside_apply
 from actors.network import Network
-from actors.protocol import Digest, Status
+from actors.protocol import Digest
 from actors.replicated import machine_reference
 from actors.replies import decode_reply
+from actors.roster import Roster
 from actors.runtimes import RUNTIMES
 from actors.spec import PeerConfig, PeerSpec, RuntimeName, StorageKind
 from actors.storage.record import note_started, open_record
-from actors.supervisor import PeerState, Supervisor
+from actors.supervisor import Supervisor
 from actors.versions import UPGRADE, encode_upgrade
 from raft_core import ServerId, Settings
 
@@ -37,12 +38,11 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Replicated")
 R = TypeVar("R")
-_POLL = 0.01
 START_TIMEOUT = 30.0
 """Seconds within which all peers must have recovered from storage."""
 
 
-class Cluster:
+class Cluster(Administrator):
     """A running cluster.  Bound machines call it; administration is by its own methods.  Any thread may use it."""
 
     def __init__(
@@ -54,17 +54,10 @@ class Cluster:
         timeout: float,
         network: Network | None = None,
     ) -> None:
+        super().__init__(supervisor, client, timeout=timeout)
         self._network = network
-        self._supervisor = supervisor
-        self._client = client
-        self._timeout = timeout
         self.data = data
         """Directory with one subdirectory per peer; None if nothing is kept."""
-
-    @property
-    def nodes(self) -> tuple[ServerId, ...]:
-        """Names of all peers."""
-        return tuple(self._supervisor.members())
 
     @property
     def supervisor(self) -> Peers:
@@ -87,16 +80,6 @@ class Cluster:
         """This program's client."""
         return self._client
 
-    def status(self, timeout: float = 1.0) -> dict[ServerId, Status | None]:
-        """How each peer is; None for one that does not answer within `timeout` seconds."""
-        answers: dict[ServerId, Status | None] = {}
-        for server_id, (state, _, _) in self._supervisor.members().items():
-            # Who is down is asked too, but not waited for: a client that is closed says so.
-            seconds = timeout if state is PeerState.UP else 0.0
-            answer = self._client.inspect(server_id, digest=False, timeout=seconds)
-            answers[server_id] = answer if isinstance(answer, Status) else None
-        return answers
-
     def digests(self, timeout: float = 5.0) -> dict[ServerId, Digest | None]:
         """Fingerprint of each peer's replicated state, with the index up to which it is applied."""
         answers: dict[ServerId, Digest | None] = {}
@@ -104,19 +87,6 @@ class Cluster:
             answer = self._client.inspect(server_id, digest=True, timeout=timeout)
             answers[server_id] = answer if isinstance(answer, Digest) else None
         return answers
-
-    def leader(self, timeout: float | None = None) -> ServerId:
-        """Name of the leader; waits for one, at most `timeout` seconds, then raises `NoQuorum`."""
-        found: list[ServerId] = []
-
-        def look() -> bool:
-            statuses = [status for status in self.status().values() if status and status.role == "leader"]
-            found[:] = [max(statuses, key=lambda status: status.term).server_id] if statuses else []
-            return bool(found)
-
-        if not self._poll(look, self._timeout if timeout is None else timeout):
-            raise NoQuorum("no leader was elected in time", why=self._supervisor.health() or "elections go on")
-        return found[0]
 
     def wait_until_equal(self, timeout: float = 10.0) -> dict[ServerId, Digest]:
         """Wait until all peers have applied the leader's whole log, and return their fingerprints, which are equal.
@@ -134,15 +104,6 @@ class Cluster:
         if not self._poll(look, timeout):
             raise NoQuorum("the replicas did not become equal in time", why=f"{latest}")
         return {server_id: digest for server_id, digest in latest.items() if digest is not None}
-
-    @staticmethod
-    def _poll(look: Callable[[], bool], timeout: float) -> bool:
-        deadline = monotonic() + timeout
-        while not look():
-            if monotonic() > deadline:
-                return False
-            sleep(_POLL)
-        return True
 
     def kill(self, server_id: ServerId) -> None:
         """Kill a peer (SIGKILL for a process); it stays down until `restart`."""
@@ -324,18 +285,20 @@ def run_peers(
 
     With a `network`, messages between peers are at its mercy; `seed` is that of its randomness.
     """
+    directories = {Path(spec.directory).parent for spec in specs if spec.directory is not None}
+    roster = Roster((spec.config.server_id for spec in specs), next(iter(directories), None))
     with ExitStack() as at_end:
         if network is None:
-            supervisor = Supervisor(specs, host)
+            supervisor = Supervisor(specs, host, roster=roster)
         else:
             from actors.links.router import Router
 
             router = Router(network, Random(seed))
             at_end.callback(router.close)
-            supervisor = Supervisor(specs, host, router.link_pair)
+            supervisor = Supervisor(specs, host, router.link_pair, roster)
         at_end.callback(supervisor.close)
         supervisor.start(START_TIMEOUT)
-        for directory in {Path(spec.directory).parent for spec in specs if spec.directory is not None}:
+        for directory in directories:
             note_started(directory)
         client = Client(timeout=timeout, health=supervisor.health)
         at_end.callback(client.close)
@@ -374,12 +337,14 @@ def peer_specs(
     runtime: RuntimeName = "actors",
     record: Path | None = None,
 ) -> list[PeerSpec]:
-    """One specification for each peer; the data directory is made, or found to be that of this very cluster."""
-    names = tuple(f"n{number}" for number in range(1, nodes + 1))
+    """One specification for each peer that is to run; the data directory is made, or found to be that of this very
+    cluster.  `nodes` is how many it began with."""
+    names = present = ever = tuple(f"n{number}" for number in range(1, nodes + 1))
     cluster_id = "in memory"
     if directory is not None:
         tag = code_tag() if allow_code else ""
-        cluster_id = open_record(directory, machine._machine_name, names, tag).cluster_id
+        found = open_record(directory, machine._machine_name, names, tag)
+        cluster_id, present, ever = found.cluster_id, found.present, found.ever
     return [
         PeerSpec(
             config=PeerConfig(
@@ -394,5 +359,6 @@ def peer_specs(
             runtime=runtime,
             trace=None if record is None else str(record / f"{name}.trace"),
         )
-        for number, name in enumerate(names, start=1)
+        for number, name in enumerate(ever, start=1)
+        if name in present
     ]

@@ -9,16 +9,17 @@ and whoever wants the client or the peers of a running cluster would have to ask
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from actors.calls import Call, SubmitOptions
 from actors.errors import ActorumError
-from actors.protocol import Digest, Status
+from actors.protocol import Administered, Administering, Digest, Status
 from raft_core import ServerId
 
 if TYPE_CHECKING:
-    from actors.supervisor import LinkTaker, PeerState
+    from actors.linking import LinkTaker
+    from actors.supervisor import PeerState
 
 R = TypeVar("R")
 
@@ -47,6 +48,16 @@ class Peers(Protocol):
     def kill(self, server_id: ServerId) -> None:
         """End a peer without a chance to write or say anything; it stays down until `restart`."""
 
+    def add(self, server_id: ServerId | None = None) -> ServerId:
+        """Start a further peer with an empty disk, under this name or the next number; it is no member yet.  Raises
+        `NameTaken` if somebody has that name or had it."""
+
+    def retire(self, server_id: ServerId) -> None:
+        """Stop a peer for good: it is not started any more, and its name is not given again."""
+
+    def note_voters(self, voters: Iterable[ServerId]) -> None:
+        """Whose majority is needed, for `health`."""
+
     def restart(self, server_id: ServerId) -> None:
         """Start a peer from its storage; returns when it has recovered."""
 
@@ -69,3 +80,9 @@ class ClusterClient(Protocol):
 
     def inspect(self, server_id: ServerId, *, digest: bool, timeout: float) -> Status | Digest | None:
         """How one peer is, or what state it has; None if it does not answer within `timeout` seconds."""
+
+    def administer(
+        self, server_id: ServerId, request: Callable[[int], Administering], *, timeout: float
+    ) -> Administered | None:
+        """Ask one peer, once, for what `request` makes of the number it is given; None if there was no answer within
+        `timeout` seconds: then the outcome is unknown."""

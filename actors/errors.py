@@ -261,6 +261,48 @@ class NotLeader(ActorumError):
     exit_code = ExitCode.RETRY
 
 
+class QuorumAtRisk(ActorumError):
+    """After this change of members, no majority of them would be running: it was not begun.  Retry with more up."""
+
+    code = "QUORUM-AT-RISK"
+    exit_code = ExitCode.RETRY
+
+
+class ChangeUnderWay(ActorumError):
+    """Other members are being changed just now, and that did not end in time.  Nothing of this was begun; retry."""
+
+    code = "CHANGE-UNDER-WAY"
+    exit_code = ExitCode.RETRY
+
+
+class NotCaughtUp(ActorumError):
+    """A learner lacked too much of the log to become a voter in time.  It goes on learning; retry."""
+
+    code = "NOT-CAUGHT-UP"
+    exit_code = ExitCode.RETRY
+
+
+class TransferFailed(ActorumError):
+    """Leadership was not handed over in time; there is a leader all the same, or will be.  A retry is safe."""
+
+    code = "TRANSFER-FAILED"
+    exit_code = ExitCode.RETRY
+
+
+class SnapshotFailed(ActorumError):
+    """A peer could not save its state; `why` says what it stumbled over.  Its log stays as it is; a retry is safe."""
+
+    code = "SNAPSHOT-FAILED"
+    exit_code = ExitCode.CONDITION_FALSE
+
+
+class MembersChanged(ActorumError):
+    """The members are not those that the caller expected, so they were left as they are.  Look again, then retry."""
+
+    code = "MEMBERS-CHANGED"
+    exit_code = ExitCode.CONDITION_FALSE
+
+
 class ClusterNotRunning(ActorumError):
     """No cluster serves that data directory: there is no control socket, or nobody listens on it."""
 
@@ -282,6 +324,16 @@ class NoSuchNode(ActorumError):
     """There is no peer of that name in the cluster.  Nothing was done; a retry fails alike."""
 
     code = "NO-SUCH-NODE"
+    exit_code = ExitCode.USAGE
+
+
+class NameTaken(ActorumError):
+    """A new peer cannot have this name: one has it, or had it.  Nothing was done; a retry fails alike.
+
+    The others would take a new peer for the old one, and count on what that had promised (thesis 3.8).
+    """
+
+    code = "NAME-TAKEN"
     exit_code = ExitCode.USAGE
 
 

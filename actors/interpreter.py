@@ -290,6 +290,7 @@ class Interpreter:
     ) -> Status:
         """The answer to `InspectPeer`: where the server stands, with what only its runtime can know.  Seconds."""
         server = self.server
+        members = server.configuration
         return Status(
             batch_id=batch_id,
             server_id=server.server_id,
@@ -305,6 +306,12 @@ class Interpreter:
             fsync_p99=fsync_p99,
             uptime=uptime,
             process_id=process_id,
+            voters=members.voters,
+            learners=members.learners,
+            old_voters=members.old_voters,
+            configuration_index=server.configurations[-1].index,
+            snapshot_index=0 if server.snapshot is None else server.snapshot.last_included_index,
+            first_index=server.log.last_included_index + 1,
         )
 
     def _execute(self, effects: Iterable[Effect], now: float) -> list[Event]:

@@ -175,6 +175,16 @@ class Network:
         self._links = {(one, other): _Link() for one in self.names for other in self.names if one != other}
         self._disconnected: set[ServerId] = set()
 
+    def admit(self, *names: ServerId) -> None:
+        """Servers that may be new: their links work well, as those of everybody else did at the beginning."""
+        with self._lock:
+            self.names = (*self.names, *(name for name in names if name not in self.names))
+            for name in names:
+                for other in self.names:
+                    if other != name:
+                        self._links.setdefault((name, other), _Link())
+                        self._links.setdefault((other, name), _Link())
+
     # --- for who carries messages -------------------------------------------------------------------------------------
 
     def fates(self, sender: ServerId, receiver: ServerId, kind: str, size: int, random: Random) -> tuple[float, ...]:

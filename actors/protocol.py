@@ -99,6 +99,9 @@ ClientMessage: TypeAlias = (
     | TransferLeadership
 )
 
+Administering: TypeAlias = SnapshotPeer | ChangeMembers | TransferLeadership
+"""What is answered with `Administered`."""
+
 
 class Results(Struct, frozen=True, array_like=True, tag=11, gc=False, forbid_unknown_fields=True):
     """Applier to client: replies to the commands of a batch from number `offset` on; each has been applied."""
@@ -146,6 +149,17 @@ class Status(Struct, frozen=True, array_like=True, tag=15, gc=False, forbid_unkn
     fsync_p99: float
     uptime: float
     process_id: int
+    voters: tuple[ServerId, ...] = ()
+    """The members in force here, committed or not (paper 6)."""
+    learners: tuple[ServerId, ...] = ()
+    old_voters: tuple[ServerId, ...] = ()
+    """Whose majority counts as well during a joint phase."""
+    configuration_index: LogIndex = 0
+    """Of the entry with these members; 0 for those the cluster began with."""
+    snapshot_index: LogIndex = 0
+    """The last entry for which the latest snapshot stands; 0 if there is none."""
+    first_index: LogIndex = 1
+    """The first entry that the log still has, or would have."""
 
 
 class Digest(Struct, frozen=True, array_like=True, tag=16, gc=False, forbid_unknown_fields=True):

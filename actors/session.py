@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from msgspec.msgpack import Decoder
 
@@ -27,6 +27,8 @@ from actors.codec import encode_command
 from actors.machine import OPEN_SESSION_COMMAND
 from actors.protocol import (
     Abandoned,
+    Administered,
+    Administering,
     ClientMessage,
     Consistency,
     Delivered,
@@ -57,6 +59,11 @@ SILENCE = 0.5
 """Seconds without an answer after which all peers are asked how they are."""
 RESEND = 5.0
 """Seconds after which an unanswered batch is sent again even to a leader that seems well."""
+
+Question: TypeAlias = Callable[[int], Administering | InspectPeer]
+"""What one peer is asked, made from the number by which it will answer."""
+Told: TypeAlias = Callable[[Status | Digest | Administered | None], None]
+"""Who is told the answer; None: there will be none."""
 
 Answer = tuple[Call[Any], bytes]
 """A call, and the reply it is to be resolved with."""
@@ -93,11 +100,11 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Inspection:
-    """A peer was asked how it is."""
+    """One peer was asked: how it is, or to do something that nobody else could do for it."""
 
     server_id: ServerId
     sent_at: float
-    told: Callable[[Status | Digest | None], None]
+    told: Told
 
 
 class Outgoing(NamedTuple):
@@ -144,17 +151,19 @@ class Session:
         """A query; it changes nothing and may be asked any number of times."""
         self._queries.append(_Query(name, arguments, consistency, call))
 
-    def inspect(
-        self, server_id: ServerId, digest: bool, told: Callable[[Status | Digest | None], None], now: float
-    ) -> int:
-        """Ask one peer how it is; `told` gets None if it goes away before it answers.  Returns the number by which
-        `forget_inspection` knows it."""
+    def inspect(self, server_id: ServerId, digest: bool, told: Told, now: float) -> int:
+        """Ask one peer how it is; see `ask`."""
+        return self.ask(server_id, lambda number: InspectPeer(number, digest), told, now)
+
+    def ask(self, server_id: ServerId, question: Question, told: Told, now: float) -> int:
+        """Ask one peer, once; `told` gets None if it goes away before it answers: then nobody knows what became of it.
+        Returns the number by which `forget_inspection` knows it."""
         batch_id = self._new_batch_id()
         if server_id not in self._attached:
             told(None)
             return batch_id
         self._inspections[batch_id] = _Inspection(server_id, now, told)
-        self._unsent_inspections.append(Outgoing(server_id, InspectPeer(batch_id, digest)))
+        self._unsent_inspections.append(Outgoing(server_id, question(batch_id)))
         return batch_id
 
     def forget_inspection(self, batch_id: int) -> None:
@@ -249,7 +258,7 @@ class Session:
 
     def received(self, server_id: ServerId, message: PeerMessage, now: float) -> list[Answer]:
         """A peer said something; the calls that are answered by it."""
-        if isinstance(message, Status | Digest):
+        if isinstance(message, Status | Digest | Administered):
             self._inspected(message)
             return []
         if isinstance(message, Offered | Delivered):  # what a session never asks for
@@ -270,7 +279,7 @@ class Session:
                 self._take_back([message.batch_id])
         return []
 
-    def _inspected(self, message: Status | Digest) -> None:
+    def _inspected(self, message: Status | Digest | Administered) -> None:
         inspection = self._inspections.pop(message.batch_id, None)
         if inspection is not None:
             inspection.told(message)
@@ -453,7 +462,7 @@ class Session:
                 self.inspect(server_id, False, _nobody, now)
 
 
-def _nobody(answer: Status | Digest | None) -> None:
+def _nobody(answer: Status | Digest | Administered | None) -> None:
     """Who is told of an inspection that the session makes for itself."""
 
 

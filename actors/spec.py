@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from actors.control import ControlChannel
 from actors.errors import ActorumError
@@ -51,6 +53,19 @@ class PeerSpec(Struct, frozen=True, kw_only=True):
     runtime: RuntimeName = "actors"
     trace: str | None = None
     """File to which everything that happens to its server is recorded, to be replayed; None: nothing is recorded."""
+
+
+def spec_of_another(spec: PeerSpec, server_id: ServerId, number: int) -> PeerSpec:
+    """That of another peer of the same cluster; `number` is its own among them.
+
+    It begins with the members that the cluster began with, as everybody did: the log says how it went on."""
+    seed = None if spec.config.seed is None else spec.config.seed // 1000 * 1000 + number
+    return replace(
+        spec,
+        config=replace(spec.config, server_id=server_id, seed=seed),
+        directory=None if spec.directory is None else str(Path(spec.directory).with_name(server_id)),
+        trace=None if spec.trace is None else str(Path(spec.trace).with_name(f"{server_id}.trace")),
+    )
 
 
 class PeerParts(NamedTuple):

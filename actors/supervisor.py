@@ -14,27 +14,25 @@ import contextlib
 import os
 import selectors
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
-from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeVar
 
-from actors.control import AttachClient, AttachPeer, PeerEnded, PeerReady, StopPeer
+from actors.control import ControlChannel, PeerEnded, PeerReady, StopPeer
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, error_from_json
 from actors.hosts import NO_MAIN_GUARD_EXIT, Host, Hosted, no_main_guard
+from actors.linking import LinkTaker, PeerLink, link_client, link_peers
 from actors.links import link_pair
-from actors.spec import PeerSpec
+from actors.roster import Roster
+from actors.spec import PeerSpec, spec_of_another
 from actors.storage.port import CorruptStorage, StorageInUse, UnknownFormat, WrongCluster
-from raft_core import ServerId
+from raft_core import ServerId, majority
 
 T = TypeVar("T")
-PeerLink: TypeAlias = Callable[[ServerId, ServerId], tuple[Connection, Connection]]
-"""Makes a link from one peer to another: (reading, writing) ends."""
-
 FIRST_PAUSE = 0.1
 """Seconds before a peer that died is started again; doubled with each death in a row."""
 LONGEST_PAUSE = 5.0
@@ -52,13 +50,6 @@ class PeerState(StrEnum):
     UP = "up"
     DOWN = "down"
     FAILED = "failed"
-
-
-class LinkTaker(Protocol):
-    """Somebody who gets links to peers: a client of this process, or of another one."""
-
-    def attach(self, server_id: ServerId, ends: Mapping[str, Connection]) -> None:
-        """Take the client's ends of new links with a peer."""
 
 
 @dataclass
@@ -86,12 +77,19 @@ class Supervisor:
     """Runs the peers of one cluster.  Its methods may be called from any thread."""
 
     def __init__(
-        self, specs: list[PeerSpec], host: Host, peer_link: PeerLink = lambda sender, receiver: link_pair()
+        self,
+        specs: list[PeerSpec],
+        host: Host,
+        peer_link: PeerLink = lambda sender, receiver: link_pair(),
+        roster: Roster | None = None,
     ) -> None:
-        """`peer_link` makes the links between peers."""
+        """`peer_link` makes the links between peers; `roster` knows the names they had and have."""
         self._host = host
+        self._template = specs[0]
+        self._roster = roster or Roster(spec.config.server_id for spec in specs)
         self._peer_link = peer_link
-        self._members = {spec.config.server_id: Member(spec) for spec in specs}
+        self._members = {spec.config.server_id: Member(spec) for spec in specs}  # replaced, never changed: others look
+        self._voters = frozenset(self._members)
         self._clients: dict[int, LinkTaker] = {}
         self._next_client_id = 1
         self._asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -117,6 +115,48 @@ class Supervisor:
         for member in self._members.values():
             if member.error is not None:
                 raise member.error
+
+    def add(self, server_id: ServerId | None = None, timeout: float = 30.0) -> ServerId:
+        """Start a further peer, with an empty disk, under this name or the next number; returns when it is ready.
+
+        It is no member yet.  Raises `NameTaken`, or what kept it from starting.
+        """
+        name = self._ask(lambda: self._admit(server_id))
+        member = self._members[name]
+        try:
+            self._until(lambda: member.state in (PeerState.UP, PeerState.FAILED), timeout)
+        except TimeoutError:
+            member.error = PeerFailed(f"{name} was not ready within {timeout} s")
+        if member.error is not None:
+            self.retire(name)
+            raise member.error
+        self._roster.born(name)
+        return name
+
+    def _admit(self, server_id: ServerId | None) -> ServerId:
+        name = self._roster.claim(server_id)
+        member = Member(spec_of_another(self._template, name, self._roster.number(name)))
+        self._members = {**self._members, name: member}
+        self._launch(member)
+        return name
+
+    def retire(self, server_id: ServerId) -> None:
+        """Stop a peer for good: nobody counts on it any more.  Its data stays, its name is not given again."""
+        member = self._member(server_id)
+        self._ask(lambda: self._stop(member))
+        try:
+            self._until(lambda: member.hosted is None, STOP_TIMEOUT)
+        except TimeoutError:
+            self.kill(server_id)
+        self._roster.remove(server_id)
+        self._ask(lambda: self._forget(server_id))
+
+    def _forget(self, server_id: ServerId) -> None:
+        self._members = {name: member for name, member in self._members.items() if name != server_id}
+
+    def note_voters(self, voters: Iterable[ServerId]) -> None:
+        """Whose majority is needed, for `health`."""
+        self._voters = frozenset(voters)
 
     def kill(self, server_id: ServerId) -> None:
         """Kill a peer (SIGKILL for a process) and leave it down; returns when it is gone."""
@@ -167,12 +207,13 @@ class Supervisor:
 
     def health(self) -> str:
         """Who is down and since when, in words; empty if enough peers are up to serve."""
-        down = [(n, s, since) for n, (s, since, _) in self.members().items() if s is not PeerState.UP]
+        voters = {n: s for n, s in self.members().items() if n in self._voters}
+        down = [(n, s, since) for n, (s, since, _) in voters.items() if s is not PeerState.UP]
         reasons = {name: f" ({m.error.what})" for name, m in list(self._members.items()) if m.error is not None}
-        if 2 * len(down) < len(self._members):
+        if len(voters) - len(down) >= majority(voters):
             return ""
         who = ", ".join(f"{n} is {state} since {since:.1f} s{reasons.get(n, '')}" for n, state, since in down)
-        return f"{who}; {len(self._members) // 2 + 1} of {len(self._members)} peers are needed"
+        return f"{who}; {majority(voters)} of {len(voters)} peers are needed"
 
     def close(self) -> None:
         """Stop all peers in good order (kill who does not stop in time) and end."""
@@ -225,6 +266,8 @@ class Supervisor:
     def _member(self, server_id: ServerId) -> Member:
         if server_id not in self._members:
             known = ", ".join(self._members)
+            if self._roster.was_removed(server_id):
+                raise NoSuchNode(f"{server_id} was removed", why=f"the nodes are {known}", fix="name one of them")
             raise NoSuchNode(f"there is no node {server_id}", why=f"the nodes are {known}", fix="name one of them")
         return self._members[server_id]
 
@@ -329,21 +372,9 @@ class Supervisor:
     def _connect(self, member: Member) -> None:
         for other in self._members.values():
             if other is not member and other.state is PeerState.UP:
-                self._link_peers(member, other)
+                link_peers(_end_of(member), _end_of(other), self._peer_link)
         for client_id, client in self._clients.items():
-            _link_client(member, client_id, client)
-
-    def _link_peers(self, one: Member, other: Member) -> None:
-        """Two directed links, one each way."""
-        assert one.hosted is not None
-        assert other.hosted is not None
-        one_id, other_id = one.spec.config.server_id, other.spec.config.server_id
-        from_one, to_other = self._peer_link(one_id, other_id)
-        from_other, to_one = self._peer_link(other_id, one_id)
-        one.hosted.channel.send(AttachPeer(other_id), (from_other.fileno(), to_other.fileno()))
-        other.hosted.channel.send(AttachPeer(one_id), (from_one.fileno(), to_one.fileno()))
-        for end in (from_one, to_other, from_other, to_one):
-            end.close()
+            link_client(_end_of(member), client_id, client)
 
     def _add_client(self, client: LinkTaker) -> int:
         client_id = self._next_client_id
@@ -351,22 +382,14 @@ class Supervisor:
         self._clients[client_id] = client
         for member in self._members.values():
             if member.state is PeerState.UP:
-                _link_client(member, client_id, client)
+                link_client(_end_of(member), client_id, client)
         return client_id
 
 
-def _link_client(member: Member, client_id: int, client: LinkTaker) -> None:
-    """Three directed links: requests in, and one out for each of the peer's two voices."""
+def _end_of(member: Member) -> tuple[ServerId, ControlChannel]:
+    """Where the peer takes its links."""
     assert member.hosted is not None
-    requests_in, requests_out = link_pair()
-    consensus_in, consensus_out = link_pair()
-    applier_in, applier_out = link_pair()
-    peer_ends = (requests_in, consensus_out, applier_out)
-    member.hosted.channel.send(AttachClient(client_id), tuple(end.fileno() for end in peer_ends))
-    for end in peer_ends:
-        end.close()
-    ends = {"requests": requests_out, "consensus": consensus_in, "applier": applier_in}
-    client.attach(member.spec.config.server_id, ends)
+    return member.spec.config.server_id, member.hosted.channel
 
 
 def _settle(condition: Callable[[], bool], answer: Future[None]) -> bool:

@@ -62,6 +62,7 @@ class Router:
 
     def link_pair(self, sender: ServerId, receiver: ServerId) -> tuple[Connection, Connection]:
         """As `links.link_pair`, (reading, writing), with the network in between."""
+        self._network.admit(sender, receiver)
         from_sender, writing = link_pair()
         reading, to_receiver = link_pair()
         route = _Route(sender, receiver, LinkReader(from_sender), LinkWriter(to_receiver))

@@ -17,8 +17,8 @@ from actors.codec import MAX_COMMAND_BYTES
 from actors.deadlines import NEVER
 from actors.errors import CallTimeout, ClusterClosed, NoQuorum, OutcomeUnknown, Overloaded, WrongArguments
 from actors.machine import refuse_inside_apply
-from actors.protocol import Digest, Status, decode_peer_message, encode
-from actors.session import Answer, Session
+from actors.protocol import Administered, Administering, Digest, InspectPeer, Status, decode_peer_message, encode
+from actors.session import Answer, Question, Session
 from actors.sim.incarnation import LINK, Incarnation
 from actors.sim.timeline import Timeline, Way
 from raft_core import ServerId
@@ -111,15 +111,26 @@ class SimClient:
 
     def inspect(self, server_id: ServerId, *, digest: bool, timeout: float) -> Status | Digest | None:
         """How one peer is, or what state it has; None if it does not answer within `timeout` virtual seconds."""
-        self._refuse_if_closed()
-        call: SimCall[None] = SimCall(lambda _: None, self, timeout, f"inspect {server_id}")
-        answers: list[Status | Digest | None] = []
+        answer = self._ask(server_id, lambda number: InspectPeer(number, digest), timeout)
+        return answer if isinstance(answer, Status | Digest) else None
 
-        def told(answer: Status | Digest | None) -> None:
+    def administer(
+        self, server_id: ServerId, request: Callable[[int], Administering], *, timeout: float
+    ) -> Administered | None:
+        """Ask one peer, once; None if there was no answer within `timeout` virtual seconds: the outcome is unknown."""
+        answer = self._ask(server_id, request, timeout)
+        return answer if isinstance(answer, Administered) else None
+
+    def _ask(self, server_id: ServerId, question: Question, timeout: float) -> Status | Digest | Administered | None:
+        self._refuse_if_closed()
+        call: SimCall[None] = SimCall(lambda _: None, self, timeout, f"ask {server_id}")
+        answers: list[Status | Digest | Administered | None] = []
+
+        def told(answer: Status | Digest | Administered | None) -> None:
             answers.append(answer)
             call._resolve(b"answered")
 
-        number = self._session.inspect(server_id, digest, told, self._timeline.now)
+        number = self._session.ask(server_id, question, told, self._timeline.now)
         self._send_if_due()
         with contextlib.suppress(CallTimeout):
             call.result()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from actors.cluster import Cluster
 from actors.machine import refuse_inside_apply
 from actors.sim.client import SimClient
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Timeline
-
-_POLL = 0.01
 
 
 class SimCluster(Cluster):
@@ -46,10 +42,8 @@ class SimCluster(Cluster):
         refuse_inside_apply("run_for()")
         self._timeline.run_until(self._timeline.now + seconds)
 
-    def _poll(self, look: Callable[[], bool], timeout: float) -> bool:  # type: ignore[override]
-        deadline = self.now + timeout
-        while not look():
-            if self.now > deadline:
-                return False
-            self.run_for(_POLL)
-        return True
+    def _now(self) -> float:
+        return self.now
+
+    def _pause(self, seconds: float) -> None:
+        self.run_for(seconds)

@@ -146,6 +146,7 @@ class SimNetwork:
 
     def connect(self, one: Incarnation, other: Incarnation) -> None:
         """New links between the two, in place of those of earlier incarnations."""
+        self.faults.admit(one.server_id, other.server_id)
         for sender, receiver in ((one, other), (other, one)):
             way = Way(self._timeline, LINK, _both_up(sender, receiver))
             self._links[sender.server_id, receiver.server_id] = sender, receiver, way

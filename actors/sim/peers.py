@@ -6,18 +6,20 @@ with it; a peer that was killed stays down until it is restarted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import NoReturn
 
 from actors.applier import ClientId
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, WrongArguments
+from actors.linking import LinkTaker
 from actors.network import Network
+from actors.roster import Roster
 from actors.sim.incarnation import Incarnation, Listener, PeerPlan, SimNetwork, Surroundings
 from actors.sim.timeline import Timeline
 from actors.spec import RuntimeName
 from actors.storage.disk import Disk
-from actors.supervisor import LinkTaker, PeerState
+from actors.supervisor import PeerState
 from raft_core import ServerId, majority
 
 _PLACES: dict[RuntimeName, str] = {"actors": "actors.sim.peer:SimPeer", "locks": "actors.sim.locked:SimLockedPeer"}
@@ -33,6 +35,8 @@ class SimPeers:
         self._disks = {name: Disk.in_memory() for name in plan.names}
         self._peers: dict[ServerId, Incarnation] = {}
         self._listeners: dict[ClientId, Listener] = {}
+        self._roster = Roster(plan.names)
+        self._voters = frozenset(plan.names)
         self._links = SimNetwork(Network(plan.names), timeline)
         self._is_closed = False
 
@@ -71,6 +75,23 @@ class SimPeers:
         for listener in self._listeners.values():
             listener.attach(peer)
 
+    def add(self, server_id: ServerId | None = None) -> ServerId:
+        """Start a further peer with an empty disk; it is no member yet."""
+        name = self._roster.claim(server_id)
+        self._disks[name] = Disk.in_memory()
+        self._launch(name)
+        return name
+
+    def retire(self, server_id: ServerId) -> None:
+        """End a peer for good.  Its disk stays, its name is not given again."""
+        self.kill(server_id)
+        self._roster.remove(server_id)
+        del self._peers[server_id]
+
+    def note_voters(self, voters: Iterable[ServerId]) -> None:
+        """Whose majority is needed, for `health`."""
+        self._voters = frozenset(voters)
+
     def kill(self, server_id: ServerId) -> None:
         """End a peer at once; nothing happens if it is down already."""
         self._check(server_id)
@@ -101,7 +122,7 @@ class SimPeers:
 
     def health(self) -> str:
         """Who is down and since when, in words; empty if enough peers are up to serve."""
-        members = self.members()
+        members = {name: known for name, known in self.members().items() if name in self._voters}
         needed = majority(members)
         down = [(name, since) for name, (state, since, _) in members.items() if state is not PeerState.UP]
         if len(members) - len(down) >= needed:

@@ -1,7 +1,7 @@
 """What a data directory says of itself: which cluster, which nodes, which machine - and whether it was ever used.
 
 Written before the first peer starts, so that a directory is never mistaken for another cluster's, never started with
-more or fewer nodes than it was made for (that would change the membership behind Raft's back), and never asked for a
+more or fewer nodes than it has (that would change the membership behind Raft's back), and never asked for a
 peer whose disk was lost: a server without its memory must not return under its old id (thesis 3.8).
 """
 
@@ -30,10 +30,27 @@ class ClusterRecord(Struct, frozen=True, kw_only=True):
     cluster_id: str
     machine: str
     nodes: tuple[ServerId, ...]
+    """The members that the cluster began with."""
     code_tag: str = ""
     """Runtime of the code commands the logs may hold; empty: none are taken."""
     was_started: bool = False
     """All peers were up once: from then on each must find its log."""
+    added: tuple[ServerId, ...] = ()
+    """Peers that came later, in order."""
+    newborn: tuple[ServerId, ...] = ()
+    """Those among them that were never up: they have no log yet."""
+    removed: tuple[ServerId, ...] = ()
+    """Peers that are not started any more."""
+
+    @property
+    def ever(self) -> tuple[ServerId, ...]:
+        """Every name that was ever given."""
+        return self.nodes + self.added
+
+    @property
+    def present(self) -> tuple[ServerId, ...]:
+        """The peers that are to run."""
+        return tuple(name for name in self.ever if name not in self.removed)
 
 
 def open_record(directory: Path, machine: str, nodes: tuple[ServerId, ...], code_tag: str) -> ClusterRecord:
@@ -77,20 +94,48 @@ def read_record(directory: Path) -> ClusterRecord | None:
 
 
 def note_started(directory: Path) -> None:
-    """All peers are up for the first time: from now on each of them must find its log."""
+    """All peers are up: from now on each of them must find its log."""
     record = read_record(directory)
-    if record is not None and not record.was_started:
-        _write(directory, replace(record, was_started=True))
+    if record is not None and (record.newborn or not record.was_started):
+        _write(directory, replace(record, was_started=True, newborn=()))
+
+
+def note_added(directory: Path, server_id: ServerId) -> None:
+    """This peer is about to be started for the first time."""
+    record = _known_record(directory)
+    _write(directory, replace(record, added=(*record.added, server_id), newborn=(*record.newborn, server_id)))
+
+
+def note_born(directory: Path, server_id: ServerId) -> None:
+    """This peer was up: it has a log."""
+    record = _known_record(directory)
+    _write(directory, replace(record, newborn=tuple(name for name in record.newborn if name != server_id)))
+
+
+def note_removed(directory: Path, server_id: ServerId) -> None:
+    """This peer is needed no more."""
+    record = _known_record(directory)
+    if server_id not in record.removed:
+        _write(directory, replace(record, removed=(*record.removed, server_id)))
+
+
+def _known_record(directory: Path) -> ClusterRecord:
+    record = read_record(directory)
+    if record is None:
+        raise corrupt(directory / RECORD_NAME, "it is gone")
+    return record
 
 
 def refuse_lost_log(database: Path) -> None:
     """Raise `CorruptStorage` if the peer's log should be there and is not."""
     record = read_record(database.parent.parent)
-    if record is not None and record.was_started and not database.exists():
+    if record is None or not record.was_started or database.parent.name in record.newborn:
+        return
+    if not database.exists():
         raise CorruptStorage(
             f"{database} is gone",
             why="the peer has voted and acknowledged entries; without its log it could break both promises",
-            fix="restore the file; a peer cannot be replaced by a new one yet",
+            fix=f"restore the file; or, while the others run: actorum members replace {database.parent.name}",
         )
 
 
