@@ -51,6 +51,7 @@ from actors.storage.disk import Disk
 from raft_core import (
     AppendEntries,
     Applied,
+    Configured,
     Effect,
     Event,
     Leader,
@@ -86,6 +87,8 @@ class _Shared:
         """The term of the replicators that run."""
         self.outboxes: dict[ServerId, Mail[bytes]] = {}
         """What they are to send."""
+        self.replicated: tuple[Term, tuple[Configured, ...]] = (0, ())
+        """The term and the members for which they were started."""
         self.last_frame: tuple[Message | None, bytes] = (None, b"")
         self.applied_index: LogIndex = 0
         """What the applier has applied, as far as it was told to consensus or will be with the next turn."""
@@ -233,18 +236,20 @@ class LockedPeer:
             events.append(Applied(shared.applied_index))
             shared.interpreter.expires(shared.expiry, self._threads.now())
         shared.interpreter.take(self._threads.now(), events, asked)
+        self._follow_members_locked()
         to_do, shared.to_do = shared.to_do, []
         return to_do
 
     def send(self, to: ServerId, message: Message) -> None:
         """The interpreter's `Transport`, inside the lock.  What a replicator sends it may send at once, even while we
-        wait for our own disk (thesis 10.2.1); everything else goes when the lock has been given up."""
+        wait for our own disk (thesis 10.2.1); everything else goes when the lock has been given up.  So does what a
+        server that leaves is told: nobody replicates to it any more (thesis 4.2.2)."""
         self.lock.assert_owned()
         shared = self._shared
         if shared.last_frame[0] is not message:
             shared.last_frame = (message, encode_message(message))
         frame = shared.last_frame[1]
-        if isinstance(message, AppendEntries):
+        if isinstance(message, AppendEntries) and to in shared.interpreter.server.peers:
             self._outbox_locked(to, message.term).put([frame])
         else:
             shared.to_do.append(partial(self._world.outlet(to).send, frame))
@@ -296,18 +301,43 @@ class LockedPeer:
     # --- replicators: a ticker for one term, one round, one message ---------------------------------------------------
 
     def _outbox_locked(self, follower: ServerId, term: Term) -> Mail[bytes]:
-        """What the replicator of `follower` in `term` is to send; the first of a term starts its replicators."""
+        """What the replicator of `follower` in `term` is to send; the first that is for it starts it."""
         self.lock.assert_owned()
         shared = self._shared
         if term != shared.replicated_term:
-            for outbox in shared.outboxes.values():
-                outbox.close()
+            self._keep_outboxes_locked(frozenset())
             shared.replicated_term = term
-            shared.outboxes = {name: Mail(self._threads) for name in shared.interpreter.server.peers}
-            for name, outbox in shared.outboxes.items():
-                replicate = partial(self._replicate, name, outbox, term)
-                shared.to_do.append(partial(self._start, f"replicator {name}", replicate))
+        if follower not in shared.outboxes:
+            outbox: Mail[bytes] = Mail(self._threads)
+            shared.outboxes = {**shared.outboxes, follower: outbox}
+            replicate = partial(self._replicate, follower, outbox, term)
+            shared.to_do.append(partial(self._start, f"replicator {follower}", replicate))
         return shared.outboxes[follower]
+
+    def _follow_members_locked(self) -> None:
+        """The followers may have become others in the middle of a term (paper 6): who left needs no replicator any
+        more, and who came needs one even before there is an entry for it: it keeps the heartbeats going."""
+        self.lock.assert_owned()
+        shared = self._shared
+        server = shared.interpreter.server
+        if not isinstance(server.role, Leader):
+            return
+        term, members = shared.replicated
+        if term == server.current_term and members is server.configurations:
+            return
+        shared.replicated = server.current_term, server.configurations
+        for follower in server.peers:
+            self._outbox_locked(follower, server.current_term)
+        self._keep_outboxes_locked(frozenset(server.peers))
+
+    def _keep_outboxes_locked(self, followers: frozenset[ServerId]) -> None:
+        """Only these are replicated to, from now on."""
+        self.lock.assert_owned()
+        shared = self._shared
+        for follower, outbox in shared.outboxes.items():
+            if follower not in followers:
+                outbox.close()
+        shared.outboxes = {name: outbox for name, outbox in shared.outboxes.items() if name in followers}
 
     def _replicate(self, follower: ServerId, outbox: Mail[bytes], term: Term) -> None:
         """Replicate to one follower, for as long as this server leads in `term`."""
