@@ -18,7 +18,7 @@ from actors.protocol import Administered, Administering, Digest, Status
 from raft_core import ServerId
 
 if TYPE_CHECKING:
-    from actors.linking import LinkTaker
+    from actors.links.handing import LinkTaker
     from actors.supervisor import PeerState
 
 R = TypeVar("R")

@@ -9,7 +9,6 @@ which is harmless; the other way round one would be missing.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,41 +22,38 @@ _NUMBERED = re.compile(r"n([0-9]+)")
 
 
 class Roster:
-    """The names of one cluster.  Any thread may use it."""
+    """The names of one cluster.  It belongs to who starts the peers, and to one thread."""
 
     def __init__(self, names: Iterable[ServerId], directory: Path | None = None) -> None:
         """`names` are running; the record in `directory`, if there is one, knows who was there before."""
         record = None if directory is None else read_record(directory)
         self._directory = None if record is None else directory
-        self._lock = threading.Lock()
         self._ever = list(dict.fromkeys((*(record.ever if record is not None else ()), *names)))
         self._removed = set(record.removed if record is not None else ())
 
     def claim(self, name: ServerId | None) -> ServerId:
         """A name for a new peer: this one, or the next number.  Raises `NameTaken` or `WrongArguments`."""
-        with self._lock:
-            name = self._next_name() if name is None else name
-            if name in self._ever:
-                raise NameTaken(
-                    f"there is a peer {name} already" if name not in self._removed else f"{name} was removed",
-                    why="a name stands for what its peer has promised, so it is never given to another one",
-                    fix=f"choose another name, {self._next_name()} for example",
-                )
-            if not _NAME.fullmatch(name):
-                raise WrongArguments(
-                    f"{name!r} cannot be a peer's name",
-                    why="letters, digits, - and _ make one, at most 63 of them",
-                    fix=self._next_name(),
-                )
-            if self._directory is not None:
-                note_added(self._directory, name)
-            self._ever.append(name)
-            return name
+        name = self._next_name() if name is None else name
+        if name in self._ever:
+            raise NameTaken(
+                f"there is a peer {name} already" if name not in self._removed else f"{name} was removed",
+                why="a name stands for what its peer has promised, so it is never given to another one",
+                fix=f"choose another name, {self._next_name()} for example",
+            )
+        if not _NAME.fullmatch(name):
+            raise WrongArguments(
+                f"{name!r} cannot be a peer's name",
+                why="letters, digits, - and _ make one, at most 63 of them",
+                fix=self._next_name(),
+            )
+        if self._directory is not None:
+            note_added(self._directory, name)
+        self._ever.append(name)
+        return name
 
     def number(self, name: ServerId) -> int:
         """Its place among all names that ever were, counted from 1."""
-        with self._lock:
-            return self._ever.index(name) + 1
+        return self._ever.index(name) + 1
 
     def born(self, name: ServerId) -> None:
         """A new peer is up: from now on, it must find its log again."""
@@ -66,15 +62,13 @@ class Roster:
 
     def remove(self, name: ServerId) -> None:
         """This peer is not started any more."""
-        with self._lock:
-            if self._directory is not None:
-                note_removed(self._directory, name)
-            self._removed.add(name)
+        if self._directory is not None:
+            note_removed(self._directory, name)
+        self._removed.add(name)
 
     def was_removed(self, name: ServerId) -> bool:
         """It belonged to the cluster once."""
-        with self._lock:
-            return name in self._removed
+        return name in self._removed
 
     def _next_name(self) -> ServerId:
         numbers = [int(found[1]) for name in self._ever if (found := _NUMBERED.fullmatch(name))]

@@ -25,8 +25,8 @@ from typing import TypeVar
 from actors.control import ControlChannel, PeerEnded, PeerReady, StopPeer
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, error_from_json
 from actors.hosts import NO_MAIN_GUARD_EXIT, Host, Hosted, no_main_guard
-from actors.linking import LinkTaker, PeerLink, link_client, link_peers
 from actors.links import link_pair
+from actors.links.handing import LinkTaker, PeerLink, link_client, link_peers
 from actors.roster import Roster
 from actors.spec import PeerSpec, spec_of_another
 from actors.storage.port import CorruptStorage, StorageInUse, UnknownFormat, WrongCluster
@@ -130,7 +130,7 @@ class Supervisor:
         if member.error is not None:
             self.retire(name)
             raise member.error
-        self._roster.born(name)
+        self._ask(lambda: self._roster.born(name))
         return name
 
     def _admit(self, server_id: ServerId | None) -> ServerId:
@@ -148,10 +148,10 @@ class Supervisor:
             self._until(lambda: member.hosted is None, STOP_TIMEOUT)
         except TimeoutError:
             self.kill(server_id)
-        self._roster.remove(server_id)
         self._ask(lambda: self._forget(server_id))
 
     def _forget(self, server_id: ServerId) -> None:
+        self._roster.remove(server_id)
         self._members = {name: member for name, member in self._members.items() if name != server_id}
 
     def note_voters(self, voters: Iterable[ServerId]) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from actors.applier import ClientId
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, WrongArguments
-from actors.linking import LinkTaker
+from actors.links.handing import LinkTaker
 from actors.network import Network
 from actors.roster import Roster
 from actors.sim.incarnation import Incarnation, Listener, PeerPlan, SimNetwork, Surroundings

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from typing import Protocol, TypeAlias
 
 from actors.control import AttachClient, AttachPeer, ControlChannel
-from actors.links import link_pair
+from actors.links.pipes import link_pair
 from raft_core import ServerId
 
 PeerLink: TypeAlias = Callable[[ServerId, ServerId], tuple[Connection, Connection]]
