@@ -23,10 +23,12 @@ from actors.cluster import ClusterHandle
 from actors.cluster_ports import ClusterClient
 from actors.errors import ActorumError, ClusterNotRunning, error_from_json
 from actors.network import NetworkState
+from actors.remote_administration import Operation, Outcome, RemoteAdministrator
 from actors.remote_network import Change, RemoteNetwork
 from actors.service_protocol import (
     KEY_NAME,
     SOCKET_NAME,
+    Administer,
     Answer,
     AskNetwork,
     AskStatus,
@@ -38,6 +40,7 @@ from actors.service_protocol import (
     KillPeer,
     Links,
     NetworkReport,
+    Operated,
     Refusal,
     Request,
     RestartPeer,
@@ -53,10 +56,11 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Replicated")
 
 
-class RemoteCluster:
+class RemoteCluster(RemoteAdministrator):
     """A running cluster, from outside the program that runs it."""
 
     def __init__(self, data: Path, timeout: float) -> None:
+        super().__init__(self._operate, timeout)
         self._data = data
         self._timeout = timeout
         self._connection = _open(data)
@@ -80,6 +84,11 @@ class RemoteCluster:
     def restart(self, server_id: ServerId) -> None:
         """Start a peer again from its storage."""
         self._ask(RestartPeer(server_id))
+
+    def _operate(self, operation: Operation) -> Outcome:
+        answer = self._ask(Administer(operation))
+        assert isinstance(answer, Operated)
+        return answer.outcome
 
     def down(self) -> None:
         """Stop the whole cluster; returns when the service has ended."""

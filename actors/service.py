@@ -21,10 +21,12 @@ from queue import SimpleQueue
 from actors.cluster import Cluster
 from actors.errors import ActorumError, BadFrame
 from actors.protocol import Status
+from actors.remote_administration import carry_out as administer
 from actors.remote_network import carry_out
 from actors.service_protocol import (
     KEY_NAME,
     SOCKET_NAME,
+    Administer,
     Answer,
     AskNetwork,
     AskStatus,
@@ -38,6 +40,7 @@ from actors.service_protocol import (
     Links,
     NetworkReport,
     NodeReport,
+    Operated,
     Refusal,
     Request,
     RestartPeer,
@@ -136,6 +139,8 @@ class Service:
                 case ChangeNetwork(change=change):
                     carry_out(change, self._cluster.network)
                     return Done(None)
+                case Administer(operation=operation):
+                    return Operated(administer(operation, self._cluster))
         except ActorumError as error:
             return Refusal(error.as_json())
 

@@ -24,6 +24,7 @@ from msgspec.msgpack import Decoder, Encoder
 from actors.errors import ActorumError, AuthenticationFailed, BadFrame
 from actors.network import NetworkState
 from actors.protocol import Status
+from actors.remote_administration import Operation, Outcome
 from actors.remote_network import Change
 from raft_core import ServerId
 
@@ -68,6 +69,12 @@ class ChangeNetwork(Struct, frozen=True, array_like=True, tag=7, forbid_unknown_
     """Make the network between the peers worse, or better."""
 
     change: Change
+
+
+class Administer(Struct, frozen=True, array_like=True, tag=8, forbid_unknown_fields=True):
+    """Change the members, the leader, or the length of a log."""
+
+    operation: Operation
 
 
 class NodeReport(Struct, frozen=True, array_like=True, tag=11, forbid_unknown_fields=True):
@@ -119,8 +126,14 @@ class NetworkReport(Struct, frozen=True, array_like=True, tag=17, forbid_unknown
     state: NetworkState
 
 
-Request: TypeAlias = AskStatus | KillPeer | RestartPeer | StopCluster | Attach | AskNetwork | ChangeNetwork
-Answer: TypeAlias = ClusterReport | Done | Refusal | Links | Attached | NetworkReport
+class Operated(Struct, frozen=True, array_like=True, tag=18, forbid_unknown_fields=True):
+    """What came of an `Administer`."""
+
+    outcome: Outcome
+
+
+Request: TypeAlias = AskStatus | KillPeer | RestartPeer | StopCluster | Attach | AskNetwork | ChangeNetwork | Administer
+Answer: TypeAlias = ClusterReport | Done | Refusal | Links | Attached | NetworkReport | Operated
 
 _encode = Encoder().encode
 _decode_request = Decoder(Request).decode

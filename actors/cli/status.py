@@ -11,6 +11,7 @@ from actors.cli.output import Output, output_option
 from actors.cli.shared import data_option
 
 if TYPE_CHECKING:
+    from actors.protocol import Status
     from actors.service_protocol import ClusterReport, NodeReport
 
 
@@ -50,25 +51,37 @@ def described(report: ClusterReport) -> tuple[dict[str, object], list[dict[str, 
     up = [node.status for node in report.nodes if node.status is not None]
     leaders = sorted((one for one in up if one.role == "leader"), key=lambda one: one.term)
     leader = leaders[-1] if leaders else None
+    voters = len(leader.voters if leader else report.nodes)
     head: dict[str, object] = {
         "cluster": report.name,
         "machine": report.machine,
         "leader": leader.server_id if leader else None,
         "term": max((one.term for one in up), default=0),
-        "quorum": f"{len(report.nodes) // 2 + 1}/{len(report.nodes)}",
+        "quorum": f"{voters // 2 + 1}/{voters}",
     }
-    return head, [_row(node, leader.last_index if leader else None) for node in report.nodes]
+    return head, [_row(node, leader) for node in report.nodes]
 
 
-def _row(node: NodeReport, leader_last: int | None) -> dict[str, object]:
+def role_of(node: NodeReport, leader: Status | None) -> str:
+    """What it is now: "learner" if it does not vote (yet), "no member" if the leader does not know it."""
+    if node.status is None:
+        return node.state
+    if leader is None or node.status.role != "follower" or node.server_id in (*leader.voters, *leader.old_voters):
+        return node.status.role
+    return "learner" if node.server_id in leader.learners else "no member"
+
+
+def _row(node: NodeReport, leader: Status | None) -> dict[str, object]:
     one = node.status
-    row: dict[str, object] = {"node": node.server_id, "role": one.role if one else node.state}
+    leader_last = leader.last_index if leader else None
+    row: dict[str, object] = {"node": node.server_id, "role": role_of(node, leader)}
     keys = (
         "term",
         "last",
         "written",
         "commit",
         "applied",
+        "snapshot",
         "trails",
         "inbox",
         "dropped",
@@ -85,6 +98,7 @@ def _row(node: NodeReport, leader_last: int | None) -> dict[str, object]:
             written=one.written_index,
             commit=one.commit_index,
             applied=one.applied_index,
+            snapshot=one.snapshot_index or None,
             trails=None if leader_last is None else max(0, leader_last - one.last_index),
             inbox=one.inbox_depth,
             dropped=one.dropped_messages,

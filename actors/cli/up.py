@@ -77,7 +77,7 @@ def up(
         service.stop_asked = asked
         try:
             seconds = monotonic() - began
-            say(f"{nodes} peers of {described} ready in {seconds:.1f} s on {data}, leader {cluster.leader()}")
+            say(f"{len(specs)} peers of {described} ready in {seconds:.1f} s on {data}, leader {cluster.leader()}")
             if record is not None:
                 say(f"recording into {record}: actorum check replay {record}")
             say(f"stopping: {asked.get()}")
