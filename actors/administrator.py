@@ -98,7 +98,7 @@ class _Past:
             return OutcomeUnknown(
                 f"it is not known whether {self.what}",
                 why=f"the leader that was asked did not say what became of it; since then: {why}",
-                fix="look at the members (actorum members list); asking for the same again is safe",
+                fix="look at the members (actorum members list), and ask for what is missing still",
             )
         kinds = {
             ConfigurationRefusal.NOT_CAUGHT_UP: NotCaughtUp,
@@ -191,12 +191,12 @@ class Administrator:
         return name
 
     def _started(self, server_id: ServerId | None, deadline: float) -> ServerId:
-        """A peer that runs and is no member: a new one, or one whose addition was cut short."""
+        """A peer that runs and does not vote: a new one, or one whose addition was cut short."""
         if server_id is None or server_id not in self.nodes:
             return self._supervisor.add(server_id)
-        if self.members(deadline - self._now()).has(server_id):
+        if server_id in self.members(deadline - self._now()).voters:
             raise NameTaken(
-                f"{server_id} is a member already", why="each peer has a name of its own", fix="leave the name out"
+                f"{server_id} is a voter already", why="each peer has a name of its own", fix="leave the name out"
             )
         return server_id
 
@@ -321,7 +321,7 @@ class Administrator:
         answer = self._client.administer(
             leader.server_id,
             lambda number: ChangeMembers(number, voters, learners, leader.configuration_index),
-            timeout=max(0.0, min(ATTEMPT, deadline - self._now())),
+            timeout=max(LOOK, min(ATTEMPT, deadline - self._now())),
         )
         if answer is not None and answer.outcome == "done":
             return Members(voters, learners, answer.index)
@@ -364,7 +364,7 @@ class Administrator:
         answer = self._client.administer(
             leader.server_id,
             lambda number: TransferLeadership(number, target),
-            timeout=max(0.0, min(ATTEMPT, deadline - self._now())),
+            timeout=max(LOOK, min(ATTEMPT, deadline - self._now())),
         )
         if answer is not None and answer.reason == TransferRefusal.TIMED_OUT:
             raise _transfer_failed(target, f"{answer.reason}; {leader.server_id} still leads")
