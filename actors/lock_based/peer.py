@@ -87,8 +87,8 @@ class _Shared:
         """The term of the replicators that run."""
         self.outboxes: dict[ServerId, Mail[bytes]] = {}
         """What they are to send."""
-        self.replicated: tuple[Term, tuple[Configured, ...]] = (0, ())
-        """The term and the members for which they were started."""
+        self.replicated: tuple[Configured, ...] = ()
+        """The members among whom they were last looked through."""
         self.last_frame: tuple[Message | None, bytes] = (None, b"")
         self.applied_index: LogIndex = 0
         """What the applier has applied, as far as it was told to consensus or will be with the next turn."""
@@ -315,19 +315,14 @@ class LockedPeer:
         return shared.outboxes[follower]
 
     def _follow_members_locked(self) -> None:
-        """The followers may have become others in the middle of a term (paper 6): who left needs no replicator any
-        more, and who came needs one even before there is an entry for it: it keeps the heartbeats going."""
+        """Who left in the middle of a term needs no replicator any more (paper 6).  Who came got one with the first
+        message: at the latest, with the entry that makes it a member."""
         self.lock.assert_owned()
         shared = self._shared
         server = shared.interpreter.server
-        if not isinstance(server.role, Leader):
+        if not isinstance(server.role, Leader) or server.configurations is shared.replicated:
             return
-        term, members = shared.replicated
-        if term == server.current_term and members is server.configurations:
-            return
-        shared.replicated = server.current_term, server.configurations
-        for follower in server.peers:
-            self._outbox_locked(follower, server.current_term)
+        shared.replicated = server.configurations
         self._keep_outboxes_locked(frozenset(server.peers))
 
     def _keep_outboxes_locked(self, followers: frozenset[ServerId]) -> None:

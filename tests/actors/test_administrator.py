@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from actors import Replicated, command
-from actors.administrator import Members
+from actors.administrator import Administrator, Members
 from actors.calls import Call
 from actors.cluster import Cluster
+from actors.cluster_ports import ClusterClient
 from actors.errors import (
     ActorumError,
     CallTimeout,
@@ -31,6 +32,7 @@ from actors.errors import (
 )
 from actors.machines.counter import Counter
 from actors.network import Faults
+from actors.protocol import Administered
 from actors.sim import SimCluster
 from actors.spec import RuntimeName
 from actors.storage.port import CorruptStorage
@@ -280,6 +282,30 @@ def test_members_that_are_not_as_expected_are_left_alone(simulated: Counter) -> 
     assert cluster.set_members(["n1", "n2"], expected_index=now.index).voters == ("n1", "n2")
 
 
+class Overtaken:
+    """A client through which another administrator is faster, once."""
+
+    def __init__(self, client: ClusterClient, faster: Callable[[], object]) -> None:
+        self._client = client
+        self._faster = [faster]
+        self.inspect = client.inspect
+
+    def administer(self, *arguments: Any, **keywords: Any) -> Administered | None:
+        while self._faster:
+            self._faster.pop()()
+        return self._client.administer(*arguments, **keywords)
+
+
+def test_of_two_administrators_at_a_time_neither_undoes_what_the_other_did(runtime: RuntimeName) -> None:
+    with Counter.cluster(engine="threads", runtime=runtime, timeout=PATIENCE) as counter:
+        cluster = cluster_of(counter)
+        leader = cluster.leader()
+        gone = next(name for name in cluster.nodes if name != leader)
+        client: Any = Overtaken(cluster.client, cluster.add)
+        Administrator(cluster.supervisor, client, timeout=PATIENCE).remove(gone)
+        assert cluster.members().voters == tuple(sorted({"n1", "n2", "n3", "n4"} - {gone}))
+
+
 def test_while_nobody_decides_an_outcome_is_unknown_and_never_called_a_failure(simulated: Counter) -> None:
     """The leader is alone and does not know it yet: it takes the change, and cannot say what becomes of it."""
     cluster = simulation_of(simulated)
@@ -292,6 +318,22 @@ def test_while_nobody_decides_an_outcome_is_unknown_and_never_called_a_failure(s
     cluster.network.heal()
     assert cluster.add("n4") == "n4", "what is missing can be asked for"
     assert cluster.members().voters == ("n1", "n2", "n3", "n4")
+
+
+def test_a_leader_of_the_past_is_not_believed(runtime: RuntimeName) -> None:
+    """It does not know yet that n4 is a member; stopping n4 for good would cost a vote that counts."""
+    with Counter.cluster(engine="sim", runtime=runtime, settings=Settings(check_quorum=False)) as counter:
+        cluster = simulation_of(counter)
+        old = cluster.leader()
+        cluster.network.disconnect(old)
+        cluster.run_for(2.0)
+        assert cluster.add() == "n4"
+        cluster.kill(cluster.leader())
+        statuses = cluster.status()
+        assert [name for name, status in statuses.items() if status and status.role == "leader"] == [old]
+        with pytest.raises(NoQuorum):
+            cluster.remove("n4", timeout=1.0)
+        assert "n4" in cluster.nodes
 
 
 def test_without_a_leader_nothing_is_changed_and_the_new_peer_is_stopped(simulated: Counter) -> None:

@@ -234,3 +234,17 @@ def test_an_unknown_server_is_refused_by_name_and_changes_nothing() -> None:
         with pytest.raises(NoSuchNode, match="n9"):
             attempt()
     assert all(fates(network, *ends) == (0.0,) for ends in network.link_counts())
+
+
+def test_who_comes_later_has_links_that_work_and_can_be_cut_like_any_other() -> None:
+    network = Network(NAMES)
+    network.cut("n1")
+    network.admit("n1", "n9")
+    assert network.names == (*NAMES, "n9")
+    assert network.faults("n1", "n2").cut, "what was cut stays so"
+    assert not network.faults("n1", "n9").cut
+    network.cut("n9", "n1")
+    network.admit("n9", "n1")
+    assert network.faults("n9", "n1").cut
+    assert not network.fates("n9", "n1", "AppendEntries", 10, Random(1))
+    assert network.fates("n1", "n9", "AppendEntries", 10, Random(1)) == (0.0,)

@@ -7,7 +7,7 @@ Everything it shares with the actors is tested once for both (`each_runtime`); i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
@@ -118,6 +118,40 @@ def test_the_lock_knows_how_long_it_was_waited_for_and_held() -> None:
         assert report.wait_total > 0
 
     simulated(body)
+
+
+def test_replicators_follow_members_that_change_within_a_term() -> None:
+    def body(counter: Counter, cluster: SimCluster) -> None:
+        counter.incr()
+        leader = cluster.leader()
+        before = cluster.status()[leader]
+        assert before is not None
+        gone = others(cluster, leader)[0]
+        cluster.add()
+        assert f"{leader} replicator n4" in replicators(cluster, leader)
+        cluster.remove(gone)
+        cluster.run_for(1.0)
+        assert replicators(cluster, leader) == {f"{leader} replicator {other}" for other in others(cluster, leader)}
+        now = cluster.status()[leader]
+        assert now is not None
+        assert now.term == before.term, "otherwise the replicators are new ones anyway"
+
+    simulated(body)
+
+
+def test_who_leaves_is_told_so_by_the_twin_too() -> None:
+    """Nobody replicates to it any more when the entry that says so is sent.  In real threads: green ones would send
+    everything that is deposited before they end."""
+    with Counter.cluster(engine="threads", runtime="locks", timeout=PATIENCE) as counter:
+        cluster = counter.cluster
+        assert counter.incr() == 1
+        leader = cluster.leader()
+        gone, stays = others(cluster, leader)
+        cluster.set_members([leader, stays])
+        deadline = monotonic() + 5.0
+        while (status := cluster.status()[gone]) is None or gone in status.voters:
+            assert monotonic() < deadline, "it was never told"
+            sleep(0.01)
 
 
 class SlowStorage(MemoryStorage):
