@@ -148,6 +148,8 @@ class Administrator:
             seconds = timeout if state is PeerState.UP else 0.0
             answer = self._client.inspect(server_id, digest=False, timeout=seconds)
             answers[server_id] = answer if isinstance(answer, Status) else None
+        if (leader := _leader_among(answers)) is not None:
+            self._supervisor.note_voters(leader.voters)
         return answers
 
     def leader(self, timeout: float | None = None) -> ServerId:
@@ -210,11 +212,11 @@ class Administrator:
     def remove(self, *server_ids: ServerId, timeout: float | None = None) -> None:
         """Take these peers out of the cluster, the leader too, and stop them.  Their data stays where it is, and their
         names are never given again."""
-        for name in server_ids:
+        leaving = tuple(dict.fromkeys(server_ids))
+        for name in leaving:
             self._check(name)
-        who = ", ".join(server_ids)
-        self._pursue(f"{who} left", lambda now: _without(now, server_ids), self._deadline(timeout))
-        for name in server_ids:
+        self._pursue(f"{', '.join(leaving)} left", lambda now: _without(now, leaving), self._deadline(timeout))
+        for name in leaving:
             self._supervisor.retire(name)
 
     def replace(self, server_id: ServerId, *, timeout: float | None = None) -> ServerId:

@@ -6,7 +6,7 @@ that the caller allows; errors come back as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias, assert_never
 
 from msgspec import Struct
@@ -44,6 +44,15 @@ class ReplaceMember(Struct, frozen=True, tag="replace", forbid_unknown_fields=Tr
     timeout: float
 
 
+class SetMembers(Struct, frozen=True, tag="set", forbid_unknown_fields=True):
+    """Let exactly these be the members."""
+
+    voters: tuple[ServerId, ...]
+    learners: tuple[ServerId, ...]
+    expected_index: LogIndex | None
+    timeout: float
+
+
 class HandOver(Struct, frozen=True, tag="transfer", forbid_unknown_fields=True):
     """Let another peer lead."""
 
@@ -64,7 +73,9 @@ class ListMembers(Struct, frozen=True, tag="members", forbid_unknown_fields=True
     timeout: float
 
 
-Operation: TypeAlias = AddMember | PromoteMember | RemoveMembers | ReplaceMember | HandOver | TakeSnapshot | ListMembers
+Operation: TypeAlias = (
+    AddMember | PromoteMember | RemoveMembers | ReplaceMember | SetMembers | HandOver | TakeSnapshot | ListMembers
+)
 
 
 class Outcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -89,6 +100,9 @@ def carry_out(operation: Operation, cluster: Administrator) -> Outcome:
             cluster.remove(*server_ids, timeout=timeout)
         case ReplaceMember(server_id=server_id):
             return Outcome(cluster.replace(server_id, timeout=timeout))
+        case SetMembers(voters=voters, learners=learners, expected_index=expected):
+            members = cluster.set_members(voters, learners, expected_index=expected, timeout=timeout)
+            return Outcome(members=members)
         case HandOver(target=target):
             return Outcome(cluster.transfer_leadership(target, timeout=timeout))
         case TakeSnapshot(server_id=server_id):
@@ -113,9 +127,7 @@ class RemoteAdministrator:
 
     def members(self, timeout: float | None = None) -> Members:
         """Who belongs to the cluster, as the leader has it."""
-        members = self._carry_out(ListMembers(self._seconds(timeout))).members
-        assert members is not None
-        return members
+        return _members(self._carry_out(ListMembers(self._seconds(timeout))))
 
     def add(self, server_id: ServerId | None = None, *, promote: bool = True, timeout: float | None = None) -> ServerId:
         """Start a new peer and make it a learner, then, with `promote`, a voter; its name."""
@@ -133,6 +145,19 @@ class RemoteAdministrator:
         """Put a fresh peer in the place of a voter that will not come back; its name."""
         return _name(self._carry_out(ReplaceMember(server_id, self._seconds(timeout))))
 
+    def set_members(
+        self,
+        voters: Iterable[ServerId],
+        learners: Iterable[ServerId] = (),
+        *,
+        expected_index: LogIndex | None = None,
+        timeout: float | None = None,
+    ) -> Members:
+        """Let exactly these running peers be the members; with `expected_index` only if they are those of that entry
+        now, else `MembersChanged`."""
+        operation = SetMembers(tuple(voters), tuple(learners), expected_index, self._seconds(timeout))
+        return _members(self._carry_out(operation))
+
     def transfer_leadership(self, target: ServerId | None = None, *, timeout: float | None = None) -> ServerId:
         """Hand leadership over to `target`, or to whoever has most of the log; who leads now."""
         return _name(self._carry_out(HandOver(target, self._seconds(timeout))))
@@ -145,3 +170,8 @@ class RemoteAdministrator:
 def _name(outcome: Outcome) -> ServerId:
     assert outcome.server_id is not None
     return outcome.server_id
+
+
+def _members(outcome: Outcome) -> Members:
+    assert outcome.members is not None
+    return outcome.members

@@ -454,9 +454,11 @@ class Session:
     def _ask_around(self, now: float) -> None:
         """Whoever has not answered the last time is not asked again before `RESEND`: nothing piles up for a peer that
         hangs."""
-        for batch_id in [i for i, asked in self._inspections.items() if now - asked.sent_at > RESEND]:
-            self._inspections.pop(batch_id).told(None)
-        being_asked = {asked.server_id for asked in self._inspections.values() if asked.told is _nobody}
+        ours = {i: asked for i, asked in self._inspections.items() if asked.told is _nobody}
+        for batch_id in [i for i, asked in ours.items() if now - asked.sent_at > RESEND]:
+            del self._inspections[batch_id]  # others know themselves how long they wait
+            del ours[batch_id]
+        being_asked = {asked.server_id for asked in ours.values()}
         for server_id in self._attached:
             if server_id not in being_asked:
                 self.inspect(server_id, False, _nobody, now)

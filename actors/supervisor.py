@@ -160,8 +160,9 @@ class Supervisor:
 
     def kill(self, server_id: ServerId) -> None:
         """Kill a peer (SIGKILL for a process) and leave it down; returns when it is gone."""
-        self._ask(lambda: self._kill(self._member(server_id)))
-        self._until(lambda: self._members[server_id].hosted is None, 30.0)
+        member = self._member(server_id)
+        self._ask(lambda: self._kill(member))
+        self._until(lambda: member.hosted is None, 30.0)
 
     def restart(self, server_id: ServerId, timeout: float = 30.0) -> None:
         """Start a peer from its storage (stopping it first if it runs); returns when it has recovered."""

@@ -19,9 +19,11 @@ import msgspec
 import actors
 import raft_core
 from actors import errors
+from actors.administrator import Administrator
 from actors.bound import BoundCommand, BoundQuery
 from actors.cli import COMMANDS, app
 from actors.cli.check import CHECKS
+from actors.remote_administration import RemoteAdministrator
 from actors.replicated import ClusterStarter
 from actors.sim import SimCluster
 from docs.trace_format import described_fields, trace_page
@@ -204,9 +206,11 @@ CLASSES: dict[type, str] = {
     BoundQuery: "A query of a bound instance, as `counter.get`",
     actors.Call: "An answer that may not have come yet",
     actors.Cluster: "A running cluster, `counter.cluster`",
+    Administrator: "The same, for who takes care of it",
     actors.Network: "What may happen to messages between peers, `counter.cluster.network`",
     SimCluster: 'The same with `engine="sim"`, and in addition',
     actors.RemoteCluster: "A cluster that another program runs, from `connect`",
+    RemoteAdministrator: "The same, for who takes care of it",
 }
 
 CLUSTER_OPTIONS = {

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from actors.cli import app
 from actors.cluster import Cluster, peer_specs, run_peers
-from actors.errors import ExitCode
+from actors.errors import ExitCode, MembersChanged
 from actors.hosts import ThreadHost
 from actors.machines.counter import Counter
 from actors.network import Network
@@ -108,6 +108,17 @@ def test_a_snapshot_is_taken(cluster: Cluster, data: Path) -> None:
     status = json.loads(run(data, "status", "-o", "json"))
     assert next(node["snapshot"] for node in status["nodes"] if node["node"] == leader) == 7
     assert run(data, "snapshot", leader) == "saved up to entry 7\n"
+
+
+def test_a_program_sets_the_members_of_a_cluster_that_another_one_runs(cluster: Cluster, data: Path) -> None:
+    with connect(data) as remote:
+        before = remote.members()
+        assert remote.add("extra", promote=False) == "extra"
+        with pytest.raises(MembersChanged):
+            remote.set_members(["n1"], expected_index=before.index)
+        now = remote.set_members(["n1", "extra"], ["n2"], expected_index=remote.members().index)
+        assert remote.members() == now
+    assert (now.voters, now.learners) == (("extra", "n1"), ("n2",))
 
 
 def test_exit_codes_tell_what_became_of_it(cluster: Cluster, data: Path) -> None:
