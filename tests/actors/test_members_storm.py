@@ -3,7 +3,6 @@ acknowledged stays, once, and in the end all replicas are the same."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from random import Random
 
@@ -17,7 +16,7 @@ from actors.spec import RuntimeName
 from raft_core import Settings
 
 SETTINGS = Settings(snapshot_entries=50, trailing_entries=5, max_promotion_lag=20)
-OPERATIONS = 40
+OPERATIONS = 100
 MOST = 7
 """Peers that run at a time."""
 
@@ -47,13 +46,8 @@ class Storm:
 
     def _happenings(self) -> list[Callable[[], object]]:
         calm = [self.heal, self.restart, self.promote, self.transfer, self.snapshot, self.heal, self.restart]
-        return [
-            *calm,
-            self.kill,
-            self.disconnect,
-            self.add if len(self.cluster.nodes) < MOST else self.remove,
-            self.remove,
-        ]
+        come_or_go = self.add if len(self.cluster.nodes) < MOST else self.remove
+        return [*calm, self.kill, self.disconnect, come_or_go, come_or_go, self.remove]
 
     def _one(self) -> str:
         return self.random.choice(self.cluster.nodes)
@@ -102,18 +96,14 @@ class Storm:
         return members.voters + members.learners
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("runtime", ["actors", "locks"])
 def test_whatever_happens_to_the_members_every_command_counts_once(runtime: RuntimeName, seed: int) -> None:
     with Counter.cluster(engine="sim", seed=seed, runtime=runtime, settings=SETTINGS, timeout=60.0) as counter:
         storm = Storm(counter, seed)
         storm.rage()
         storm.pass_by()
-        values: list[int] = []
-        for call in storm.calls:
-            with contextlib.suppress(ActorumError):
-                values.append(call.result())
-        assert len(values) == len(set(values))
-        assert len(values) == len(storm.calls)
+        values = sorted(call.result() for call in storm.calls)
+        assert values == list(range(1, len(values) + 1))
         assert counter.get() == len(values)
-        assert {"add", "remove", "transfer"} & set(storm.done)
+        assert {"add", "remove", "promote", "transfer", "snapshot", "kill", "disconnect"} <= set(storm.done)
