@@ -180,13 +180,13 @@ class Administrator:
         Raises `NameTaken` if a peer has this name or ever had it, `NotCaughtUp` if it stays a learner for now.
         """
         deadline = self._deadline(timeout)
+        before = self.nodes
         name = self._started(server_id, deadline)
         try:
             self._pursue(f"{name} has become a learner", lambda now: _with_learner(now, name), deadline)
-        except OutcomeUnknown:
-            raise  # it may be a member, so it must run
-        except ActorumError:
-            self._supervisor.retire(name)
+        except ActorumError as error:
+            if name not in before and not isinstance(error, OutcomeUnknown):  # else it may be a member, so it must run
+                self._supervisor.retire(name)
             raise
         if promote:
             self._promote(name, deadline)
@@ -307,8 +307,8 @@ class Administrator:
     def _can_decide(self, past: _Past, voters: frozenset[ServerId], statuses: dict[ServerId, Status | None]) -> bool:
         """Do enough of these answer?  If so many are down that they cannot, raises `QuorumAtRisk`: such a change could
         be begun, and would then wait for them, with everything behind it."""
-        running = {name for name, (state, _, _) in self._supervisor.members().items() if state is not PeerState.DOWN}
-        down = sorted(voters - running)
+        states = {name: state for name, (state, _, _) in self._supervisor.members().items()}
+        down = sorted(name for name in voters if states.get(name) not in (PeerState.UP, PeerState.STARTING))
         if len(voters) - len(down) < majority(voters):
             raise QuorumAtRisk(
                 f"not begun: {past.what}",

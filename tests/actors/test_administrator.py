@@ -315,6 +315,11 @@ def test_while_nobody_decides_an_outcome_is_unknown_and_never_called_a_failure(s
     with pytest.raises(OutcomeUnknown, match="not known whether n4"):
         cluster.add("n4", timeout=0.1)
     assert "n4" in cluster.nodes, "it may be a member, so it must run"
+    cluster.network.partition()
+    cluster.run_for(2.0)
+    with pytest.raises(NoQuorum):
+        cluster.add("n4", timeout=0.1)
+    assert "n4" in cluster.nodes, "it may still be one"
     cluster.network.heal()
     assert cluster.add("n4") == "n4", "what is missing can be asked for"
     assert cluster.members().voters == ("n1", "n2", "n3", "n4")
