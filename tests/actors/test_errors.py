@@ -77,11 +77,14 @@ def test_a_subclass_without_a_code_speaks_with_its_parents() -> None:
     assert type(error_from_json(kind("n2 is down").as_json())) is NoQuorum
 
 
+MEMBERS_NOT_CHANGED = {"QUORUM-AT-RISK", "CHANGE-UNDER-WAY", "NOT-CAUGHT-UP", "TRANSFER-FAILED"}
+
+
 @pytest.mark.parametrize(
     ("exit_code", "codes"),
     [
-        (3, {"NO-QUORUM", "CALL-TIMEOUT", "OVERLOADED", "NOT-LEADER", "CLUSTER-NOT-RUNNING"}),
-        (4, {"COMMAND-FAILED"}),
+        (3, {"NO-QUORUM", "CALL-TIMEOUT", "OVERLOADED", "NOT-LEADER", "CLUSTER-NOT-RUNNING", *MEMBERS_NOT_CHANGED}),
+        (4, {"COMMAND-FAILED", "SNAPSHOT-FAILED", "MEMBERS-CHANGED"}),
         (5, {"OUTCOME-UNKNOWN", "SESSION-EXPIRED"}),
         (6, {"SAFETY-VIOLATION", "NON-DETERMINISTIC-COMMAND"}),
         (7, {"AUTHENTICATION-FAILED"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from actors.administrator import Administrator
 from actors.cli import app
 from actors.cluster import Cluster, peer_specs, run_peers
 from actors.errors import ExitCode, MembersChanged
@@ -16,6 +18,7 @@ from actors.hosts import ThreadHost
 from actors.machines.counter import Counter
 from actors.network import Network
 from actors.remote import connect
+from actors.remote_administration import RemoteAdministrator
 from actors.service import Service
 from actors.supervisor import Supervisor
 from raft_core import Settings
@@ -119,6 +122,14 @@ def test_a_program_sets_the_members_of_a_cluster_that_another_one_runs(cluster: 
         now = remote.set_members(["n1", "extra"], ["n2"], expected_index=remote.members().index)
         assert remote.members() == now
     assert (now.voters, now.learners) == (("extra", "n1"), ("n2",))
+
+
+@pytest.mark.parametrize(
+    "name", ["members", "add", "promote", "remove", "replace", "set_members", "transfer_leadership", "snapshot"]
+)
+def test_what_can_be_done_from_outside_is_what_can_be_done_inside(name: str) -> None:
+    inside, outside = getattr(Administrator, name), getattr(RemoteAdministrator, name)
+    assert inspect.signature(outside) == inspect.signature(inside)
 
 
 def test_exit_codes_tell_what_became_of_it(cluster: Cluster, data: Path) -> None:
