@@ -20,27 +20,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import monotonic, sleep
-from typing import TypeAlias
-
-from msgspec import Struct
 
 from actors.cluster_ports import ClusterClient, Peers
 from actors.errors import (
     ActorumError,
     CallTimeout,
-    ChangeUnderWay,
     MembersChanged,
     NameTaken,
     NoQuorum,
     NoSuchNode,
-    NotCaughtUp,
     OutcomeUnknown,
     QuorumAtRisk,
     SnapshotFailed,
     TransferFailed,
-    WrongArguments,
 )
-from actors.protocol import Administered, ChangeMembers, SnapshotPeer, Status, TransferLeadership
+from actors.membership import (
+    Attempts,
+    Members,
+    Wish,
+    Wished,
+    holds,
+    is_known_to_most,
+    leader_among,
+    members_of,
+    with_another,
+    with_learner,
+    with_voter,
+    without,
+)
+from actors.protocol import ChangeMembers, SnapshotPeer, Status, TransferLeadership
 from actors.supervisor import PeerState
 from raft_core import LogIndex, ServerId, majority
 from raft_core.effects import ConfigurationRefusal, TransferRefusal
@@ -52,60 +60,6 @@ ATTEMPT = 2.0
 """Seconds after which an attempt counts as unanswered."""
 LOOK = 0.5
 """Seconds that a peer gets to say how it is; one that hangs shall not hold up those who could do it."""
-
-
-class Members(Struct, frozen=True):
-    """Who belongs to the cluster."""
-
-    voters: tuple[ServerId, ...]
-    learners: tuple[ServerId, ...]
-    """They receive the log and do not count."""
-    index: LogIndex
-    """Of the entry that says so; 0 for the members the cluster began with."""
-    is_committed: bool = True
-    """It stays so, whoever leads next; and these are all (it is no joint phase)."""
-
-    def has(self, server_id: ServerId) -> bool:
-        """As a voter or as a learner."""
-        return server_id in self.voters or server_id in self.learners
-
-
-Wished: TypeAlias = tuple[frozenset[ServerId], frozenset[ServerId]]
-"""Voters and learners."""
-Wish: TypeAlias = Callable[[Members], Wished]
-"""Makes the members that are wished of those that there are.  Raises if that makes no sense."""
-
-
-class _Past:
-    """What has become of the attempts so far."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.reason = "no leader answered"
-        self.is_unknown = False
-
-    def note(self, answer: Administered | None) -> None:
-        """An attempt ended, without success."""
-        if answer is not None and answer.outcome == "refused":
-            self.reason = answer.reason
-        else:
-            self.is_unknown = True
-
-    def error(self, health: str) -> ActorumError:
-        """The time is up."""
-        why = health or self.reason
-        if self.is_unknown:
-            return OutcomeUnknown(
-                f"it is not known whether {self.what}",
-                why=f"the leader that was asked did not say what became of it; since then: {why}",
-                fix="look at the members (actorum members list), and ask for what is missing still",
-            )
-        kinds = {
-            ConfigurationRefusal.NOT_CAUGHT_UP: NotCaughtUp,
-            ConfigurationRefusal.CHANGE_UNDER_WAY: ChangeUnderWay,
-        }
-        kind = next((kind for reason, kind in kinds.items() if reason == self.reason), NoQuorum)
-        return kind(f"not in time: {self.what}", why=why, fix="safe to retry: nothing changed")
 
 
 class Administrator:
@@ -148,7 +102,7 @@ class Administrator:
             seconds = timeout if state is PeerState.UP else 0.0
             answer = self._client.inspect(server_id, digest=False, timeout=seconds)
             answers[server_id] = answer if isinstance(answer, Status) else None
-        if (leader := _leader_among(answers)) is not None:
+        if (leader := leader_among(answers)) is not None:
             self._supervisor.note_voters(leader.voters)
         return answers
 
@@ -164,7 +118,7 @@ class Administrator:
         found: list[Status] = []
 
         def look() -> bool:
-            leader = _leader_among(self.status())
+            leader = leader_among(self.status())
             found.extend([leader] if leader else [])
             return bool(found)
 
@@ -183,7 +137,7 @@ class Administrator:
         before = self.nodes
         name = self._started(server_id, deadline)
         try:
-            self._pursue(f"{name} has become a learner", lambda now: _with_learner(now, name), deadline)
+            self._pursue(f"{name} has become a learner", lambda now: with_learner(now, name), deadline)
         except ActorumError as error:
             if name not in before and not isinstance(error, OutcomeUnknown):  # else it may be a member, so it must run
                 self._supervisor.retire(name)
@@ -207,7 +161,7 @@ class Administrator:
         self._promote(server_id, self._deadline(timeout))
 
     def _promote(self, server_id: ServerId, deadline: float) -> None:
-        self._pursue(f"{server_id} votes", lambda now: _with_voter(now, server_id), deadline)
+        self._pursue(f"{server_id} votes", lambda now: with_voter(now, server_id), deadline)
 
     def remove(self, *server_ids: ServerId, timeout: float | None = None) -> None:
         """Take these peers out of the cluster, the leader too, and stop them.  Their data stays where it is, and their
@@ -215,7 +169,7 @@ class Administrator:
         leaving = tuple(dict.fromkeys(server_ids))
         for name in leaving:
             self._check(name)
-        self._pursue(f"{', '.join(leaving)} left", lambda now: _without(now, leaving), self._deadline(timeout))
+        self._pursue(f"{', '.join(leaving)} left", lambda now: without(now, leaving), self._deadline(timeout))
         for name in leaving:
             self._supervisor.retire(name)
 
@@ -231,7 +185,7 @@ class Administrator:
                 fix=f"actorum members remove {server_id}",
             )
         name = self.add(promote=False, timeout=deadline - self._now())
-        self._pursue(f"{name} took the place of {server_id}", lambda now: _with_another(now, server_id, name), deadline)
+        self._pursue(f"{name} took the place of {server_id}", lambda now: with_another(now, server_id, name), deadline)
         self._supervisor.retire(server_id)
         return name
 
@@ -253,7 +207,7 @@ class Administrator:
             self._check(name)
 
         def wish(now: Members) -> Wished:
-            if expected_index not in (None, now.index) and not _holds(wished, now):
+            if expected_index not in (None, now.index) and not holds(wished, now):
                 raise MembersChanged(
                     f"the members are those of entry {now.index}, not {expected_index}",
                     why=f"voters: {', '.join(now.voters)}; learners: {', '.join(now.learners) or 'none'}",
@@ -272,7 +226,7 @@ class Administrator:
 
     def _pursue(self, what: str, wish: Wish, deadline: float) -> Members:
         """See the module."""
-        past = _Past(what)
+        past = Attempts(what)
         found: list[Members] = []
 
         def attempt() -> bool:
@@ -285,10 +239,10 @@ class Administrator:
         self._supervisor.note_voters(found[0].voters)
         return found[0]
 
-    def _attempt(self, past: _Past, wish: Wish, deadline: float) -> Members | None:
+    def _attempt(self, past: Attempts, wish: Wish, deadline: float) -> Members | None:
         """The members, if they are as wished; None: they are not, yet."""
         statuses = self.status(LOOK)
-        leader = _leader_among(statuses)
+        leader = leader_among(statuses)
         if leader is None:
             past.reason = "no leader answered"
             return None
@@ -296,15 +250,15 @@ class Administrator:
         wished = wish(now)
         if not now.is_committed:
             past.reason = ConfigurationRefusal.CHANGE_UNDER_WAY
-        elif not _is_known_to_most(leader, statuses) or not self._can_decide(past, wished[0], statuses):
+        elif not is_known_to_most(leader, statuses) or not self._can_decide(past, wished[0], statuses):
             past.reason = "not enough voters answered"
-        elif _holds(wished, now):
+        elif holds(wished, now):
             return now
         else:
             return self._ask_for_members(past, leader, wished, deadline)
         return None
 
-    def _can_decide(self, past: _Past, voters: frozenset[ServerId], statuses: dict[ServerId, Status | None]) -> bool:
+    def _can_decide(self, past: Attempts, voters: frozenset[ServerId], statuses: dict[ServerId, Status | None]) -> bool:
         """Do enough of these answer?  If so many are down that they cannot, raises `QuorumAtRisk`: such a change could
         be begun, and would then wait for them, with everything behind it."""
         states = {name: state for name, (state, _, _) in self._supervisor.members().items()}
@@ -318,7 +272,7 @@ class Administrator:
             )
         return sum(statuses.get(name) is not None for name in voters) >= majority(voters)
 
-    def _ask_for_members(self, past: _Past, leader: Status, wished: Wished, deadline: float) -> Members | None:
+    def _ask_for_members(self, past: Attempts, leader: Status, wished: Wished, deadline: float) -> Members | None:
         voters, learners = tuple(sorted(wished[0])), tuple(sorted(wished[1]))
         answer = self._client.administer(
             leader.server_id,
@@ -342,7 +296,7 @@ class Administrator:
         found: list[ServerId] = []
 
         def attempt() -> bool:
-            leader = _leader_among(self.status(LOOK))
+            leader = leader_among(self.status(LOOK))
             if leader is None:
                 return False
             if leader.server_id == target or (target is None and leader.server_id != before):
@@ -386,55 +340,6 @@ class Administrator:
         if answer.outcome != "done":
             raise SnapshotFailed(f"{who} could not take a snapshot", why=answer.reason, fix="its log stays as it is")
         return answer.index
-
-
-def members_of(status: Status) -> Members:
-    """The members as this peer knows them."""
-    is_committed = status.configuration_index <= status.commit_index and not status.old_voters
-    return Members(status.voters, status.learners, status.configuration_index, is_committed)
-
-
-def _leader_among(statuses: dict[ServerId, Status | None]) -> Status | None:
-    """Of two that think so, the one of the later term."""
-    leaders = [status for status in statuses.values() if status is not None and status.role == "leader"]
-    return max(leaders, key=lambda status: status.term, default=None)
-
-
-def _is_known_to_most(leader: Status, statuses: dict[ServerId, Status | None]) -> bool:
-    """Is a majority in its term?  Then nobody led a later one when we began to ask: what it says is not outdated."""
-    agreeing = [name for name in leader.voters if (one := statuses.get(name)) is not None and one.term == leader.term]
-    return len(agreeing) >= majority(leader.voters)
-
-
-def _holds(wished: Wished, now: Members) -> bool:
-    return wished == (frozenset(now.voters), frozenset(now.learners))
-
-
-def _with_learner(now: Members, server_id: ServerId) -> Wished:
-    return frozenset(now.voters), frozenset(now.learners) | ({server_id} - frozenset(now.voters))
-
-
-def _with_voter(now: Members, server_id: ServerId) -> Wished:
-    if not now.has(server_id):
-        raise NoSuchNode(
-            f"{server_id} is no member, so it cannot vote",
-            why=f"voters: {', '.join(now.voters)}; learners: {', '.join(now.learners) or 'none'}",
-            fix=f"actorum members add {server_id}",
-        )
-    return frozenset(now.voters) | {server_id}, frozenset(now.learners) - {server_id}
-
-
-def _without(now: Members, server_ids: Iterable[ServerId]) -> Wished:
-    gone = frozenset(server_ids)
-    if not frozenset(now.voters) - gone:
-        raise WrongArguments(
-            "a cluster needs a voter", why="all that there are would leave", fix="stop the cluster instead"
-        )
-    return frozenset(now.voters) - gone, frozenset(now.learners) - gone
-
-
-def _with_another(now: Members, old: ServerId, new: ServerId) -> Wished:
-    return frozenset(now.voters) - {old} | {new}, frozenset(now.learners) - {old, new}
 
 
 def _transfer_failed(target: ServerId | None, why: str) -> TransferFailed:

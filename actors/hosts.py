@@ -16,7 +16,7 @@ from typing import Protocol
 from msgspec import msgpack
 
 from actors.control import ControlChannel, control_pair
-from actors.errors import ActorumError, NoMainGuard
+from actors.errors import ActorumError, NoMainGuard, PeerFailed
 from actors.notes import EndedFromOutside
 from actors.process import open_disk, peer_main, report_end, start_peer
 from actors.replicated import Replicated
@@ -155,6 +155,16 @@ def no_main_guard() -> NoMainGuard:
         'the program starts its cluster without `if __name__ == "__main__":`',
         why="each peer is a new process that imports the program, and would start a cluster of its own",
         fix='put the code that starts the cluster under `if __name__ == "__main__":`',
+    )
+
+
+def start_error(server_id: ServerId, exit_code: int | None) -> ActorumError:
+    """Why a peer ended before it was ready, as far as its exit code tells."""
+    if exit_code == NO_MAIN_GUARD_EXIT:
+        return no_main_guard()
+    return PeerFailed(
+        f"{server_id} ended while it was starting (exit code {exit_code})",
+        why="see what it printed to standard error",
     )
 
 

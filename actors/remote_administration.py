@@ -11,7 +11,8 @@ from typing import TypeAlias, assert_never
 
 from msgspec import Struct
 
-from actors.administrator import Administrator, Members
+from actors.administrator import Administrator
+from actors.membership import Members
 from raft_core import LogIndex, ServerId
 
 

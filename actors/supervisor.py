@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from actors.control import ControlChannel, PeerEnded, PeerReady, StopPeer
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, error_from_json
-from actors.hosts import NO_MAIN_GUARD_EXIT, Host, Hosted, no_main_guard
+from actors.hosts import Host, Hosted, start_error
 from actors.links import link_pair
 from actors.links.handing import LinkTaker, PeerLink, link_client, link_peers
 from actors.roster import Roster
@@ -357,7 +357,7 @@ class Supervisor:
         member.process_id = 0
         if member.state is PeerState.STARTING and member.wanted and not member.has_been_up:
             # The very first start: what ended it will end the next one too, and somebody waits for the answer.
-            member.error = member.error or _start_error(member, exit_code)
+            member.error = member.error or start_error(member.spec.config.server_id, exit_code)
             member.wanted = False
         if not member.wanted or isinstance(member.error, _FINAL):
             self._set_state(member, PeerState.FAILED if member.error else PeerState.DOWN)
@@ -397,12 +397,3 @@ def _settle(condition: Callable[[], bool], answer: Future[None]) -> bool:
     if not answer.done() and condition():
         answer.set_result(None)
     return answer.done()
-
-
-def _start_error(member: Member, exit_code: int | None) -> ActorumError:
-    if exit_code == NO_MAIN_GUARD_EXIT:
-        return no_main_guard()
-    return PeerFailed(
-        f"{member.spec.config.server_id} ended while it was starting (exit code {exit_code})",
-        why="see what it printed to standard error",
-    )

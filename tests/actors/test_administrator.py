@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from actors import Replicated, command
-from actors.administrator import Administrator, Members
+from actors.administrator import Administrator
 from actors.calls import Call
 from actors.cluster import Cluster
 from actors.cluster_ports import ClusterClient
@@ -31,6 +31,7 @@ from actors.errors import (
     WrongArguments,
 )
 from actors.machines.counter import Counter
+from actors.membership import Members
 from actors.network import Faults
 from actors.protocol import Administered
 from actors.sim import SimCluster
@@ -315,14 +316,23 @@ def test_while_nobody_decides_an_outcome_is_unknown_and_never_called_a_failure(s
     with pytest.raises(OutcomeUnknown, match="not known whether n4"):
         cluster.add("n4", timeout=0.1)
     assert "n4" in cluster.nodes, "it may be a member, so it must run"
-    cluster.network.partition()
-    cluster.run_for(2.0)
-    with pytest.raises(NoQuorum):
-        cluster.add("n4", timeout=0.1)
-    assert "n4" in cluster.nodes, "it may still be one"
     cluster.network.heal()
     assert cluster.add("n4") == "n4", "what is missing can be asked for"
     assert cluster.members().voters == ("n1", "n2", "n3", "n4")
+
+
+def test_a_peer_that_may_be_a_member_runs_on_when_it_is_added_again_in_vain(runtime: RuntimeName) -> None:
+    with Counter.cluster(engine="sim", runtime=runtime, settings=Settings(check_quorum=False)) as counter:
+        cluster = simulation_of(counter)
+        assert counter.incr() == 1
+        cluster.network.partition()
+        with pytest.raises(OutcomeUnknown):
+            cluster.add("n4", timeout=1.0)
+        with pytest.raises(ChangeUnderWay):
+            cluster.add("n4", timeout=1.0)
+        cluster.network.heal()
+        assert cluster.add("n4") == "n4"
+        assert cluster.members().voters == ("n1", "n2", "n3", "n4")
 
 
 def test_a_leader_of_the_past_is_not_believed(runtime: RuntimeName) -> None:

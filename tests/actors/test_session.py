@@ -13,11 +13,13 @@ from actors.machine import OPEN_SESSION_COMMAND, MachineHost
 from actors.machines.counter import Counter
 from actors.protocol import (
     Abandoned,
+    Administered,
     Digest,
     InspectPeer,
     QueryResult,
     Refused,
     Results,
+    SnapshotPeer,
     SubmitCommands,
     SubmitQuery,
 )
@@ -449,6 +451,48 @@ def test_nothing_piles_up_for_peers_that_never_answer() -> None:
     session = talk.session
     assert len(session._batches) <= 3 and len(session._inspections) <= len(NAMES)
     assert messages < 10_000 * 0.1 / SILENCE * (len(NAMES) + 2), "nor is anybody flooded"
+
+
+# --- what one peer is asked -------------------------------------------------------------------------------------------
+
+
+def test_what_a_peer_is_to_do_is_asked_once_and_its_answer_told() -> None:
+    talk = Talk()
+    told: list[object] = []
+    talk.session.ask("n2", SnapshotPeer, told.append, talk.now)
+    ((server_id, message),) = talk.out()
+    assert (server_id, type(message)) == ("n2", SnapshotPeer)
+    answer = Administered(message.batch_id, "done", 7)
+    assert talk.hear("n2", answer) == []
+    talk.hear("n2", answer)
+    assert told == [answer]
+
+
+def test_whether_a_peer_that_went_away_did_it_is_not_known_and_nobody_else_is_asked() -> None:
+    talk = Talk()
+    told: list[object] = []
+    talk.session.ask("n2", SnapshotPeer, told.append, talk.now)
+    talk.out()
+    talk.session.detached("n2")
+    talk.session.ask("n2", SnapshotPeer, told.append, talk.now)
+    assert told == [None, None]
+    assert talk.out() == []
+
+
+def test_silence_about_commands_ends_no_question_of_the_user() -> None:
+    """He knows himself how long he waits: for a large snapshot, say."""
+    talk = Talk()
+    told: list[object] = []
+    number = talk.session.ask("n2", SnapshotPeer, told.append, talk.now)
+    talk.submit()
+    talk.out()
+    for _ in range(20):
+        talk.now += RESEND / 2
+        talk.session.look_for_silence(talk.now)
+        talk.out()
+    assert told == []
+    talk.hear("n2", Administered(number, "done", 7))
+    assert len(told) == 1
 
 
 # --- giving up --------------------------------------------------------------------------------------------------------
