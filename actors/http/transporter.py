@@ -13,8 +13,9 @@ Rules of the file:
 3. Each destination has a thread, a connection and a bounded queue of its own: one that hangs delays nobody else.  After
    a failure what waits behind it is dropped, for it is old: Raft asks again.
 
-goraft's other two paths, /snapshot and /snapshotRecovery, come with their messages: `PATHS` has a row for every
-message, and a test sees to it.
+`PATHS` has a row for every message, and a test sees to it.  goraft's fourth path, /snapshotRecovery, has no
+counterpart: its two calls left a follower in a state of its own between them; here each part of a snapshot says what
+the whole is.
 
 Rejected: the result in the response, as in goraft (a server would have to remember whose request its next message
 answers, and a request that is rightly ignored has no answer); one thread for all (TCP's time-outs are seconds);
@@ -43,12 +44,17 @@ from actors.http.problems import Refusal, refused
 from raft_core import (
     AppendEntries,
     AppendEntriesResult,
+    InstallSnapshot,
+    InstallSnapshotResult,
     Message,
     RequestPreVote,
     RequestPreVoteResult,
+    RequestReadIndex,
+    RequestReadIndexResult,
     RequestVote,
     RequestVoteResult,
     ServerId,
+    TimeoutNow,
 )
 
 CONTENT_TYPE: Final = "application/vnd.msgpack"
@@ -64,6 +70,11 @@ PATHS: Final[dict[type[Message], str]] = {
     RequestVoteResult: "/requestVote",
     RequestPreVote: "/requestPreVote",
     RequestPreVoteResult: "/requestPreVote",
+    InstallSnapshot: "/snapshot",
+    InstallSnapshotResult: "/snapshot",
+    RequestReadIndex: "/requestReadIndex",
+    RequestReadIndexResult: "/requestReadIndex",
+    TimeoutNow: "/timeoutNow",
 }
 """Where each message is posted, below the prefix: a result goes where its request went."""
 
@@ -116,6 +127,11 @@ class HttpTransporter:
     def request_vote_path(self) -> str:
         """Where RequestVote and its result are posted."""
         return self.prefix + PATHS[RequestVote]
+
+    @property
+    def snapshot_path(self) -> str:
+        """Where InstallSnapshot and its result are posted."""
+        return self.prefix + PATHS[InstallSnapshot]
 
     @property
     def request_pre_vote_path(self) -> str:

@@ -36,14 +36,22 @@ from actors.supervisor import Supervisor
 from raft_core import (
     AppendEntries,
     AppendEntriesResult,
+    Configured,
     Entry,
     EntryKind,
+    InstallSnapshot,
+    InstallSnapshotResult,
     Message,
     RequestPreVote,
     RequestPreVoteResult,
+    RequestReadIndex,
+    RequestReadIndexResult,
     RequestVote,
     RequestVoteResult,
     ServerId,
+    Snapshot,
+    TimeoutNow,
+    configuration,
 )
 from tests.http.asking import QUICK, Answer, ask
 
@@ -58,6 +66,11 @@ MESSAGES: list[Message] = [
     RequestVoteResult(4, True),
     RequestPreVote(5, "n1", 9, 3),
     RequestPreVoteResult(4, 5, False),
+    InstallSnapshot(3, "n1", Snapshot(5, 2, Configured(0, configuration(["n1", "n2"])), 3, "ab"), 0, b"\x00ab"),
+    InstallSnapshotResult(3, 5, 3, True),
+    RequestReadIndex(3, (7, 8)),
+    RequestReadIndexResult(3, (7, 8), 5),
+    TimeoutNow(3, "n1"),
 ]
 
 
@@ -317,7 +330,7 @@ def test_what_is_too_long_of_another_type_or_to_nowhere_is_refused(server: str, 
     assert post(server, long).status == 413
     frame = encode_message(MESSAGES[0])
     assert post(server, frame, Content_Type="application/json").status == 415
-    assert post(server, frame, "/raft/snapshot").status == 404
+    assert post(server, frame, "/raft/snapshotRecovery").status == 404
     assert ask(server, "GET", "/raft/appendEntries").status == 405
     assert inbox.got == []
 
