@@ -72,7 +72,8 @@ def open_record(directory: Path, machine: str, nodes: tuple[ServerId, ...], code
             raise WrongCluster(
                 f"{directory} holds a cluster with {what}: {present[what]}; asked for was {value}",
                 why="a cluster's machine and members cannot be changed by starting it otherwise",
-                fix="start it as it was made, or choose another data directory",
+                fix="start it as it was made (members come and go while it runs: actorum members), or choose another "
+                "data directory",
             )
     return found
 

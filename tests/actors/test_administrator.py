@@ -443,6 +443,26 @@ def test_a_directory_remembers_its_members_when_everything_is_started_again(tmp_
     assert record["newborn"] == []
 
 
+def test_what_was_cut_short_is_finished_after_a_restart_of_everything(tmp_path: Path) -> None:
+    """As if the program had died: one peer was started and not made a member, another removed and not stopped."""
+    options: dict[str, Any] = {"engine": "threads", "data": tmp_path, "storage": "memory", "timeout": PATIENCE}
+    with Counter.cluster(**options) as counter:
+        cluster = cluster_of(counter)
+        assert cluster.supervisor.add() == "n4"
+        leader = cluster.leader()
+        gone = next(name for name in ("n1", "n2", "n3") if name != leader)
+        members = cluster.set_members({"n1", "n2", "n3"} - {gone})
+        assert counter.incr() == 1
+    with Counter.cluster(**options) as counter:
+        cluster = cluster_of(counter)
+        assert set(cluster.nodes) == {"n1", "n2", "n3", "n4"}
+        assert counter.incr() == 2
+        assert cluster.members() == members
+        cluster.remove(gone)
+        assert cluster.add("n4") == "n4"
+        assert set(cluster.nodes) == set(cluster.members().voters) == {"n1", "n2", "n3", "n4"} - {gone}
+
+
 def test_a_peer_that_came_later_must_find_its_log_again_like_any_other(tmp_path: Path) -> None:
     options: dict[str, Any] = {"engine": "threads", "data": tmp_path, "storage": "memory", "timeout": PATIENCE}
     with Counter.cluster(**options) as counter:
