@@ -25,7 +25,9 @@ from raft_core import ServerId
 LONGEST_DELAY = 3600.0
 """Seconds that a message may be late at most: what is under way is kept in memory."""
 
-REQUESTS = frozenset({"AppendEntries", "RequestVote", "RequestPreVote"})
+REQUESTS = frozenset(
+    {"AppendEntries", "RequestVote", "RequestPreVote", "InstallSnapshot", "RequestReadIndex", "TimeoutNow"}
+)
 """Messages that ask; every other one answers, and "one RPC" is one message that asks."""
 
 

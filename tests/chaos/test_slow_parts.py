@@ -7,7 +7,7 @@ is synchronised by waiting for a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import sleep
 
@@ -18,8 +18,9 @@ from actors.hosts import ThreadHost
 from actors.machines.counter import Counter
 from actors.protocol import Status
 from actors.spec import PeerSpec
+from actors.storage.disk import Disk
 from actors.storage.memory import MemoryStorage
-from actors.storage.port import Storage
+from actors.storage.memory_snapshots import MemorySnapshots
 from raft_core import PersistEffect, ServerId, Settings
 from tests.chaos.machines import SlowCounter
 from tests.chaos.support import PATIENCE, eventually, peer_specs, status_of
@@ -88,8 +89,8 @@ class SlowHost(ThreadHost):
         super().__init__()
         self.disks = {name: SlowStorage() for name in ("n1", "n2", "n3")}
 
-    def _storage(self, spec: PeerSpec) -> Storage:
-        return self.disks[spec.config.server_id]
+    def _disk(self, spec: PeerSpec) -> Disk:
+        return Disk(self.disks[spec.config.server_id], MemorySnapshots())
 
 
 @contextmanager
@@ -108,16 +109,13 @@ def a_follower(cluster: Cluster) -> ServerId:
     return next(name for name in cluster.nodes if name != leader)
 
 
-@pytest.mark.parametrize("whose", [the_leader, a_follower])
-def test_a_disk_that_takes_several_election_timeouts_for_a_write_costs_no_leadership(
-    whose: Callable[[Cluster], ServerId],
-) -> None:
+def test_a_followers_disk_that_takes_several_election_timeouts_for_a_write_costs_no_leadership() -> None:
     host = SlowHost()
     with running(host) as counter:
         cluster = counter.cluster
         assert counter.incr() == 1
         before = leadership(cluster)
-        disk = host.disks[whose(cluster)]
+        disk = host.disks[a_follower(cluster)]
         disk.delay = SLOWNESS / 2
         results = [counter.incr()]
         while disk.slow_writes < 3:
@@ -127,3 +125,19 @@ def test_a_disk_that_takes_several_election_timeouts_for_a_write_costs_no_leader
         assert leadership(cluster) == before
         assert len({digest.digest for digest in cluster.wait_until_equal(PATIENCE).values()}) == 1
         assert leadership(cluster) == before
+
+
+def test_a_leaders_disk_that_takes_several_election_timeouts_for_a_write_costs_it_the_leadership() -> None:
+    """The others go on; it comes back by itself, as a follower, when the disk writes again."""
+    host = SlowHost()
+    with running(host) as counter:
+        cluster = counter.cluster
+        assert counter.incr() == 1
+        slow = the_leader(cluster)
+        host.disks[slow].delay = 2 * SLOWNESS
+        results = [counter.incr()]
+        while the_leader(cluster) == slow:
+            results.append(counter.incr())
+        assert results == list(range(2, 2 + len(results)))
+        host.disks[slow].delay = 0.0
+        assert len({digest.digest for digest in cluster.wait_until_equal(PATIENCE).values()}) == 1

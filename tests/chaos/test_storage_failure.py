@@ -22,8 +22,10 @@ from actors.machines.counter import Counter
 from actors.machines.counters import Counters
 from actors.process import peer_main
 from actors.spec import PeerSpec, StorageKind
+from actors.storage.disk import Disk
 from actors.storage.memory import MemoryStorage
-from actors.storage.port import CorruptStorage, Storage, StorageError, Stored, WrongCluster
+from actors.storage.memory_snapshots import MemorySnapshots
+from actors.storage.port import CorruptStorage, StorageError, Stored, WrongCluster
 from actors.storage.record import open_record
 from actors.supervisor import PeerState
 from raft_core import PersistEffect, ServerId
@@ -67,8 +69,8 @@ class FailingHost(ThreadHost):
         super().__init__()
         self.disks = {name: FailingStorage(blocking) for name in ("n1", "n2", "n3")}
 
-    def _storage(self, spec: PeerSpec) -> Storage:
-        return self.disks[spec.config.server_id]
+    def _disk(self, spec: PeerSpec) -> Disk:
+        return Disk(self.disks[spec.config.server_id], MemorySnapshots())
 
 
 @pytest.mark.parametrize("blocking", [False, True], ids=["inline", "behind its actor"])

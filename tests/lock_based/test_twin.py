@@ -19,8 +19,9 @@ from actors.replicated import machine_reference
 from actors.sim import SimCluster
 from actors.sim.locked import SimLockedPeer
 from actors.spec import PeerConfig, PeerSpec
+from actors.storage.disk import Disk
 from actors.storage.memory import MemoryStorage
-from actors.storage.port import Storage
+from actors.storage.memory_snapshots import MemorySnapshots
 from raft_core import PersistEffect, Settings
 
 PATIENCE = 40.0
@@ -172,8 +173,8 @@ class SlowHost(ThreadHost):
         super().__init__()
         self.disks = {name: SlowStorage() for name in ("n1", "n2", "n3")}
 
-    def _storage(self, spec: PeerSpec) -> Storage:
-        return self.disks[spec.config.server_id]
+    def _disk(self, spec: PeerSpec) -> Disk:
+        return Disk(self.disks[spec.config.server_id], MemorySnapshots())
 
 
 @pytest.mark.slow
