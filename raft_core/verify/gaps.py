@@ -40,7 +40,7 @@ class Gaps:
                 self._incarnation += 1
                 if self._incarnation > 1 and self._is_more(record):
                     self.found.append(self._incarnation)
-                self._write(1, record.entries)
+                self._write(record.last_included_index + 1, record.entries)
                 self._current_term, self._voted_for = record.current_term, record.voted_for
             case Turn():
                 for effect in record.effects:
@@ -59,4 +59,5 @@ class Gaps:
             return True
         if record.current_term == self._current_term and record.voted_for not in (None, self._voted_for):
             return True
-        return any(index > self._reach.get(entry.term, 0) for index, entry in enumerate(record.entries, start=1))
+        first_index = record.last_included_index + 1
+        return any(index > self._reach.get(entry.term, 0) for index, entry in enumerate(record.entries, first_index))

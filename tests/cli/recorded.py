@@ -39,7 +39,7 @@ TURNS: list[list[Event]] = [
     *ELECTED,
     [LogPersisted(1, 1), Received("n2", AppendEntriesResult(1, True, 0, 1)), Proposed(1, (b"a", b"bc"))],
     [ReadRequested((7,)), LogPersisted(3, 1)],
-    [Received("n2", RequestVote(2, "n2", 3, 1))],
+    [Received("n2", RequestVote(2, "n2", 3, 1, leadership_transfer=True))],
 ]
 """Eight events: an election, a commit, a proposal, a read, the end of the term."""
 

@@ -139,12 +139,12 @@ def test_a_trace_whose_beginning_is_missing_has_nothing_to_replay_from(trace: Pa
 def test_another_version_of_the_format_is_named_and_not_guessed_at(trace: Path, tmp_path: Path) -> None:
     first, *rest = read_trace(trace)
     assert isinstance(first, Started)
-    later = write(tmp_path / "later.trace", [replace(first, format=2), *rest])
+    later = write(tmp_path / "later.trace", [replace(first, format=3), *rest])
     error = refused(later)
     assert error["code"] == "TRACE-FORMAT-UNKNOWN"
-    assert "format 2" in error["what"] and "reads format 1" in error["what"]
-    of_other_fields = msgpack.encode({"type": "Started", "format": 3, "server": "n1"})
-    assert "format 3" in refused(write(tmp_path / "much-later.trace", [of_other_fields]))["what"]
+    assert "format 3" in error["what"] and "reads format 2" in error["what"]
+    of_other_fields = msgpack.encode({"type": "Started", "format": 4, "server": "n1"})
+    assert "format 4" in refused(write(tmp_path / "much-later.trace", [of_other_fields]))["what"]
     unknown = write(tmp_path / "unknown.trace", [first, b"\x81\xa4type\xa5Twist"])
     error = refused(unknown)
     assert (error["code"], "record 2" in error["what"]) == ("TRACE-FORMAT-UNKNOWN", True)

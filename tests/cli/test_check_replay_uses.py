@@ -51,7 +51,10 @@ def different(one: Path, other: Path) -> dict[str, Any]:
 
 def test_two_runs_differ_at_the_first_event_that_is_another(tmp_path: Path) -> None:
     one = record(tmp_path / "one.trace")
-    other = record(tmp_path / "other.trace", [*ELECTED, [Received("n2", RequestVote(2, "n2", 3, 1))], *TURNS[2:]])
+    other = record(
+        tmp_path / "other.trace",
+        [*ELECTED, [Received("n2", RequestVote(2, "n2", 3, 1, leadership_transfer=True))], *TURNS[2:]],
+    )
     told = different(one, other)
     assert (told["equal_events"], told["differs_at"]) == (2, "event 3")
     found = {difference["what"]: (difference["first"], difference["second"]) for difference in told["differences"]}
