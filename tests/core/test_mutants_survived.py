@@ -156,4 +156,4 @@ def test_a_leader_that_has_answered_its_early_reads_can_step_down(elect: Build) 
     leader, effects = step(leader, received("n2", AppendEntriesResult(1, True, 1, 1, round=1)))
     assert ReadReady((7,), 1) in effects
     assert isinstance(leader.role, Leader) and leader.role.early_reads == ()
-    assert step(leader, received("n3", RequestVote(2, "n3", 9, 1))).server.role == Follower()
+    assert step(leader, received("n3", RequestVote(2, "n3", 9, 1, leadership_transfer=True))).server.role == Follower()
