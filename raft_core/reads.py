@@ -141,9 +141,8 @@ def abandoned_reads(before: Server, after: Server) -> tuple[Effect, ...]:
 
 
 def ask_again(server: Server, follower: Follower) -> Transition:
-    """A heartbeat came.  If questions were open at the one before, they or their answers may have been lost."""
-    if follower.leader_id is None or not follower.asked_reads:
-        return Transition(server, ())
+    """A heartbeat came, and questions are open.  If they were at the one before, they or their answers may be lost."""
+    assert follower.leader_id is not None
     server = replace(server, role=replace(follower, is_answer_overdue=not follower.is_answer_overdue))
     if not follower.is_answer_overdue:
         return Transition(server, ())

@@ -72,7 +72,9 @@ class Promises:
             )
         match message:
             case RequestVote():
-                self._stands(name, message.term)
+                self._votes_for(name, message.term, name)
+                if not message.leadership_transfer:
+                    self._is_encouraged(name, message.term)
             case RequestVoteResult(vote_granted=True):
                 self._votes_for(name, message.term, to)
             case AppendEntriesResult():
@@ -86,8 +88,8 @@ class Promises:
             case _:
                 pass
 
-    def _stands(self, name: ServerId, term: Term) -> None:
-        self._votes_for(name, term, name)
+    def _is_encouraged(self, name: ServerId, term: Term) -> None:
+        """A majority would vote for it (thesis 9.6); whom a leader asked to take over need not ask."""
         server = self.servers.get(name)
         if server is None or not server.settings.pre_vote:
             return

@@ -86,6 +86,12 @@ def test_an_answer_waits_until_so_much_is_committed_here() -> None:
     assert effects[-1] == ReadReady((7, 8), 3)
 
 
+def test_a_candidate_waits_for_no_answers() -> None:
+    candidate = step(step(_hearing(), ElectionTimeout(0)).server, ElectionTimeout(0)).server
+    effects = step(candidate, received("n1", RequestReadIndexResult(1, (7,), 2))).effects
+    assert effects == (Ignored("an answer about reads that nobody waits for"),)
+
+
 def test_what_is_committed_here_already_is_answered_at_once() -> None:
     effects = step(_asking(), received("n1", RequestReadIndexResult(1, (7, 8), 2))).effects
     assert effects == (ReadReady((7, 8), 2),)
