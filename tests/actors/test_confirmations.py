@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from raft_core import AppendEntries, Entry
+from actors.interpreter import Written
+from actors.metrics import Durations
+from actors.storage.disk import Disk
+from actors.workers import StorageActor
+from raft_core import AppendEntries, Entry, PersistTermAndVote
 from tests.actors.test_interpreter import Bench
 
 
@@ -14,3 +18,13 @@ def test_an_old_write_that_is_confirmed_makes_nothing_durable_that_has_taken_its
     assert bench.interpreter.server.persisted_index == 0, "the second entry is not on the disk yet"
     bench.confirm()
     assert bench.interpreter.server.persisted_index == 2
+
+
+def test_the_disks_actor_confirms_what_is_written_and_nothing_before() -> None:
+    """Figure 2, persistent state: an answer that leaves with the confirmation must not overtake the write."""
+    disk = Disk.in_memory()
+    told: list[tuple[object, int]] = []
+    actor = StorageActor.start(lambda note: told.append((note, disk.load().stored.current_term)), disk, Durations())
+    actor.tell([PersistTermAndVote(3, None)])
+    actor.stop()
+    assert told == [(Written(1), 3)]
