@@ -401,7 +401,8 @@ class Interpreter:
 
     def _lease(self, effect: RoundConfirmed, now: float) -> list[Event]:
         """A majority answered: from when that round was *sent*, nobody else is elected for an election timeout."""
-        sent = next((time for number, time in self._sent_rounds if number == effect.round), None)
+        # The latest of that number: rounds are numbered anew in each term.
+        sent = next((time for number, time in reversed(self._sent_rounds) if number == effect.round), None)
         if sent is None:
             return []
         end = sent + LEASE_SHARE * self.server.settings.election_timeout / 1000

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from actors.errors import ActorumError
 from actors.machine import MachineHost
 from actors.storage.port import Snapshots
-from raft_core import Configured, Entry, EntryKind, LogIndex, Settings, Snapshot, Term
-from raft_core.configuration import decode_configuration
+from raft_core import Configured, Entry, LogIndex, Settings, Snapshot, Term
+from raft_core.configuration import configured
 
 LOG = logging.getLogger("actorum.snapshots")
 """Snapshots taken (INFO), and machines that cannot be saved (WARNING)."""
@@ -49,11 +49,10 @@ class SnapshotTaker:
         self._entries += len(entries)
         self._bytes += sum([len(entry.command) for entry in entries]) + ENTRY_BYTES * len(entries)
         self._last_included = first_index + len(entries) - 1, entries[-1].term
-        for index, entry in enumerate(entries, first_index):
-            if entry.kind is EntryKind.CONFIGURATION:
-                members = decode_configuration(entry.command)
-                assert members is not None, "the core lets no other into the log"
-                self._configured = Configured(index, members)
+        found = configured(entries, first_index)
+        assert found is not None, "the core lets no other into the log"
+        if found:
+            self._configured = found[-1]
 
     def restore(self, snapshot: Snapshot) -> None:
         """The machine takes its state from `snapshot`.  Raises `StorageError` or `WrongVersion`."""

@@ -69,6 +69,8 @@ class Configured(Struct, frozen=True, array_like=True):
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Configuration)
+_CONFIGURATION: Final = EntryKind.CONFIGURATION
+"""Every entry is compared with it, and a member of an enumeration takes long to look up."""
 
 
 def configuration_entry(term: int, members: Configuration) -> Entry:
@@ -89,7 +91,7 @@ def configured(entries: Iterable[Entry], first_index: LogIndex) -> tuple[Configu
     """The configurations among `entries`, the first of which has `first_index`; None if one cannot be read."""
     found: list[Configured] = []
     for index, entry in enumerate(entries, first_index):
-        if entry.kind is EntryKind.CONFIGURATION:
+        if entry.kind is _CONFIGURATION:
             members = decode_configuration(entry.command)
             if members is None:
                 return None

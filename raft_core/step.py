@@ -222,7 +222,8 @@ def _for_all_servers(before: Server, after: Server, effects: tuple[Effect, ...])
 def _settle_reads(before: Server, after: Server) -> Transition:
     role = after.role
     if isinstance(role, Leader):
-        return _settle_a_leaders_reads(after, role)
+        after, settled = _settle_a_leaders_reads(after, role)
+        return Transition(after, (*abandoned_reads(before, after), *settled))
     if isinstance(role, Follower) and role.pending_reads:
         return settle_followers_reads(after, role)
     return Transition(after, () if role is before.role else abandoned_reads(before, after))

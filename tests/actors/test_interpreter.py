@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from actors.applier import Abandon, Apply, ClientId, Expect, Query, Work
 from actors.deadlines import NEVER, Deadlines
-from actors.interpreter import GATHERING_TIME, Interpreter, Written
+from actors.interpreter import GATHERING_TIME, LEASE_SHARE, Interpreter, Written
 from actors.protocol import PeerMessage, Refused, SubmitCommands, SubmitQuery
 from actors.storage.disk import Arrival
 from actors.storage.memory_snapshots import MemorySnapshots
@@ -22,8 +23,10 @@ from raft_core import (
     AppendEntries,
     AppendEntriesResult,
     Applied,
+    ElectionTimeout,
     Entry,
     EntryKind,
+    HeartbeatTimeout,
     Message,
     PersistEffect,
     Received,
@@ -394,3 +397,17 @@ def test_nobody_is_woken_for_a_write_that_is_done() -> None:
     assert bench.deadlines.stall < NEVER
     bench.confirm()
     assert bench.deadlines.stall == NEVER
+
+
+# leases
+
+
+def test_a_lease_counts_from_the_latest_round_of_its_number_for_each_term_begins_anew() -> None:
+    bench = Bench()
+    for term, began in ((1, 10.0), (3, 20.0)):
+        bench.interpreter.server = restore(
+            "n1", ("n1",), replace(SETTINGS, lease_reads=True), randomness=5, current_term=term
+        )
+        bench.interpreter.handle([ElectionTimeout(0)], began)
+        bench.interpreter.handle([HeartbeatTimeout()], began)
+        assert bench.deadlines.lease == began + LEASE_SHARE * SETTINGS.election_timeout / 1000

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from raft_core import (
     AppendEntries,
     AppendEntriesResult,
+    Configured,
     ElectionTimeout,
     Entry,
     Follower,
@@ -31,6 +32,7 @@ from raft_core import (
     Server,
     Settings,
     TransferRequested,
+    configuration,
     follower,
     received,
     restore,
@@ -125,6 +127,14 @@ def test_a_follower_that_loses_its_leader_hands_the_reads_back() -> None:
     assert ReadRefused((7, 8), None) in step(waiting, ElectionTimeout(0)).effects
     new_leader = received("n3", AppendEntries(2, "n3", 2, 1, (), 2))
     assert ReadRefused((7, 8), "n3") in step(waiting, new_leader).effects
+
+
+def test_a_follower_that_leads_in_the_same_step_hands_the_reads_back_too() -> None:
+    """The others have left: one vote is a majority."""
+    alone = replace(_asking(), configurations=(Configured(0, configuration(["n2"])),))
+    after, effects = step(replace(alone, settings=Settings(pre_vote=False)), ElectionTimeout(0))
+    assert isinstance(after.role, Leader)
+    assert ReadRefused((7, 8), "n2") in effects
 
 
 def test_the_leader_answers_a_follower_once_a_majority_has_confirmed_it(elect: Build) -> None:
