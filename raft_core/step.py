@@ -137,16 +137,25 @@ def _on_event(server: Server, event: Event) -> Transition:
             return on_election_timeout(server, event)
         case LeaderContactExpired():
             return on_leader_contact_expired(server)
-        case SnapshotTaken():
-            return on_snapshot_taken(server, event.snapshot)
-        case SnapshotReceived():
-            return on_snapshot_received(server, event.snapshot)
-        case SnapshotSpoiled():
-            return on_snapshot_spoiled(server, event.snapshot)
-        case SnapshotUnreadable():
-            return on_snapshot_unreadable(server, event.snapshot)
         case PeerRestarted():
             return on_peer_restarted(server, event.server_id)
+        case _:
+            return _on_snapshot_event(server, event)
+
+
+def _on_snapshot_event(
+    server: Server, event: SnapshotTaken | SnapshotReceived | SnapshotSpoiled | SnapshotUnreadable
+) -> Transition:
+    """What the disk and the state machine have to say of snapshots (paper 7)."""
+    match event:
+        case SnapshotTaken(snapshot=snapshot):
+            return on_snapshot_taken(server, snapshot)
+        case SnapshotReceived(snapshot=snapshot):
+            return on_snapshot_received(server, snapshot)
+        case SnapshotSpoiled(snapshot=snapshot):
+            return on_snapshot_spoiled(server, snapshot)
+        case SnapshotUnreadable(snapshot=snapshot):
+            return on_snapshot_unreadable(server, snapshot)
         case _:
             assert_never(event)
 
