@@ -239,7 +239,7 @@ def start_cluster(
         ):
             yield bound
         return
-    with _directory(data, storage, engine) as (directory, kind):
+    with cluster_directory(data, storage, engine) as (directory, kind):
         takes_code = data is None if allow_code is None else allow_code
         if engine == "processes":
             machine_reference(machine)  # before anything is made: the other processes must be able to import it
@@ -307,7 +307,9 @@ def run_peers(
 
 
 @contextmanager
-def _directory(data: str | Path | None, storage: str | None, engine: str) -> Iterator[tuple[Path | None, StorageKind]]:
+def cluster_directory(
+    data: str | Path | None, storage: str | None, engine: str
+) -> Iterator[tuple[Path | None, StorageKind]]:
     """Where the logs go, and what keeps them there.
 
     Memory of a process dies with it, so for processes "memory" means a directory of their own that is removed with the

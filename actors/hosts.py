@@ -96,14 +96,31 @@ class ProcessHost:
         return _Process(spec, self._main)
 
 
+class StartHere(Protocol):
+    """Starts a peer in threads of this process, as `process.start_peer` does."""
+
+    def __call__(
+        self,
+        spec: PeerSpec,
+        disk: Disk,
+        channel: ControlChannel,
+        stopped: Callable[[BaseException | None], None],
+        /,
+        *,
+        machine: type[Replicated] | None,
+    ) -> RunningPeer: ...
+
+
 class _Thread:
-    def __init__(self, spec: PeerSpec, disk: Callable[[], Disk], machine: type[Replicated] | None) -> None:
+    def __init__(
+        self, spec: PeerSpec, disk: Callable[[], Disk], machine: type[Replicated] | None, start: StartHere
+    ) -> None:
         ours, theirs = control_pair()
         self.channel = ControlChannel(ours)
         self._theirs = ControlChannel(theirs)
         self._peer: RunningPeer | None = None
         try:
-            self._peer = start_peer(spec, disk(), self._theirs, self._ended, machine=machine)
+            self._peer = start(spec, disk(), self._theirs, self._ended, machine=machine)
         except ActorumError as error:
             self._ended(error)
 
@@ -123,14 +140,16 @@ class _Thread:
 class ThreadHost:
     """All peers in threads of this process.  Memory storage outlives the peer that used it, as a disk would."""
 
-    def __init__(self, machine: type[Replicated] | None = None) -> None:
-        """`machine`: the class itself, which need not be importable here; without it, what the specification names."""
+    def __init__(self, machine: type[Replicated] | None = None, start: StartHere = start_peer) -> None:
+        """`machine`: the class itself, which need not be importable here; without it, what the specification names.
+        `start`: what starts a peer, instead of `process.start_peer`."""
         self._machine = machine
+        self._start = start
         self._memories: dict[ServerId, Disk] = {}
 
     def launch(self, spec: PeerSpec) -> Hosted:
         """Start a peer in this process."""
-        return _Thread(spec, lambda: self._disk(spec), self._machine)
+        return _Thread(spec, lambda: self._disk(spec), self._machine, self._start)
 
     def _disk(self, spec: PeerSpec) -> Disk:
         if spec.directory is not None:

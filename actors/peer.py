@@ -278,13 +278,13 @@ class RunningActor:
 
     def __init__(self, actor: PeerActor) -> None:
         self.recovered_index = actor.interpreter.server.log.last_index
-        self._mailbox = actor.mailbox
+        self.mailbox = actor.mailbox
         self.reference = actor.launch()
 
     @property
     def bad_frames(self) -> list[ActorumError]:
         """Why frames, or whole links, were refused; the latest few."""
-        return self._mailbox.bad_frames
+        return self.mailbox.bad_frames
 
     def fail(self, error: BaseException) -> None:
         """Its next turn raises `error`."""

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import assert_never
@@ -19,6 +20,7 @@ from msgspec import msgpack
 
 from actors.control import ControlChannel, PeerEnded, PeerReady
 from actors.errors import ActorumError, PeerFailed
+from actors.interpreter import Recorder
 from actors.machine import MachineHost
 from actors.notes import Orphaned
 from actors.replicated import Replicated, load_machine
@@ -77,10 +79,12 @@ def start_peer(
     stopped: Callable[[BaseException | None], None],
     boundary: Callable[[Effect], None] | None = None,
     machine: type[Replicated] | None = None,
+    recorder: Recorder | None = None,
 ) -> RunningPeer:
     """Start a peer in this process and let it listen to its control channel.
 
-    `boundary`: see `Interpreter`.  `machine`: the class, if it is at hand; else it is imported as `spec` says."""
+    `boundary`: see `Interpreter`.  `machine`: the class, if it is at hand; else it is imported as `spec` says.
+    `recorder`: who keeps the turns, if the specification names no file for them."""
     replica = (machine or load_machine(spec.machine))()
     host = MachineHost(replica, allow_code=spec.allow_code, check_determinism=spec.check_determinism)
     trace = TraceWriter(Path(spec.trace)) if spec.trace is not None else None
@@ -91,7 +95,7 @@ def start_peer(
         stopped(error)
 
     try:
-        peer = start_of(spec.runtime)(PeerParts(spec.config, disk, host, channel, ended, boundary, trace))
+        peer = start_of(spec.runtime)(PeerParts(spec.config, disk, host, channel, ended, boundary, trace or recorder))
     except BaseException:
         if trace is not None:
             trace.close()  # nobody else will, and it has one writer at a time
@@ -114,13 +118,22 @@ def report_end(channel: ControlChannel, error: BaseException | None) -> None:
 
 def peer_main(end: socket.socket, encoded_spec: bytes, boundary: Callable[[Effect], None] | None = None) -> None:
     """Entry point of a peer's process."""
+    live_as_peer(end, encoded_spec, partial(start_peer, boundary=boundary))
+
+
+def live_as_peer(
+    end: socket.socket,
+    encoded_spec: bytes,
+    start: Callable[[PeerSpec, Disk, ControlChannel, Callable[[BaseException | None], None]], object],
+) -> None:
+    """Be the peer that `start` starts, until it ends; then end this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL)
     channel = ControlChannel(end)
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
     try:
         spec = msgpack.decode(encoded_spec, type=PeerSpec)
-        start_peer(spec, open_disk(spec), channel, ended.put, boundary)
+        start(spec, open_disk(spec), channel, ended.put)
         error = ended.get()
     except Exception as failure:
         error = failure

@@ -78,10 +78,9 @@ def quick() -> tuple[tuple[Cell, int], ...]:
     """About a minute: the four cells, their failover, and the noise floor, each with its number of repetitions."""
     four = tuple(Cell(runtime=runtime, isolation=isolation) for isolation, runtime in product(ISOLATIONS, RUNTIMES))
     return (
-        *((cell, 10) for cell in four),
-        *((replace(cell, fault="leader killed"), 3) for cell in four),
-        *((replace(four[0], control="a/a", label=label), 6) for label in ("A", "B")),
-        *((replace(cell, control="null core"), 3) for cell in four[:2]),
+        *((cell, 8) for cell in four),
+        *((replace(cell, fault="leader killed"), 4) for cell in four),
+        *((replace(four[0], control="a/a", label=label), 5) for label in ("A", "B")),
     )
 
 

@@ -34,8 +34,17 @@ Control: TypeAlias = Literal["", "a/a", "null core", "planted slowdown"]
 """Why a cell is measured that is not part of the comparison proper; "" is."""
 
 FORMAT = 1
-STAGES = ("network", "queue or lock", "core", "fsync", "replication", "apply", "reply")
-"""Where an operation waits, in the order in which it passes."""
+STAGES = ("client", "queue or lock", "core", "fsync", "replication", "apply", "reply")
+"""Where an operation waits, in the order in which it passes:
+
+client         from being submitted to being written to the link
+queue or lock  from there to the turn (of the mailbox, or inside the lock) that takes it
+core           from there to the core's decision
+fsync          from there to the confirmation of the leader's own disk
+replication    from there to the commit; 0 where followers were quicker than the disk
+apply          from there to the end of the state machine's command, its queue included
+reply          from there to the client
+"""
 
 
 class RecordError(ActorumError):

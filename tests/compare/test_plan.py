@@ -9,7 +9,7 @@ import pytest
 from actors.compare.plan import HYPOTHESES, UnknownFactor, full, ordered, quick, restricted
 
 
-def test_quick_measures_the_four_cells_ten_times_and_their_failover() -> None:
+def test_quick_measures_the_four_cells_eight_times_and_their_failover() -> None:
     proper = [(cell, count) for cell, count in quick() if not cell.control]
     assert {(cell.runtime, cell.isolation, cell.fault) for cell, _ in proper} == {
         (runtime, isolation, fault)
@@ -17,7 +17,7 @@ def test_quick_measures_the_four_cells_ten_times_and_their_failover() -> None:
         for isolation in ("threads", "processes")
         for fault in ("none", "leader killed")
     }
-    assert {count for cell, count in proper if cell.fault == "none"} == {10}
+    assert {count for cell, count in proper if cell.fault == "none"} == {8}
 
 
 def test_both_designs_have_the_same_cells() -> None:
@@ -45,7 +45,7 @@ def test_a_cell_with_fewer_repetitions_has_the_first_ones() -> None:
     plan = ordered(quick(), seed=1)
     assert [planned.number for planned in plan] == list(range(len(plan)))
     killed = [planned.repetition for planned in plan if planned.cell.fault == "leader killed"]
-    assert set(killed) == {0, 1, 2}
+    assert set(killed) == {0, 1, 2, 3}
     assert all(one.repetition <= two.repetition for one, two in pairwise(plan))
 
 
