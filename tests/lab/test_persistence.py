@@ -160,6 +160,10 @@ def _offer_to_connected_leader(lab: Lab) -> int | None:
     return leaders[-1] if leaders else None
 
 
+ROUNDS_TO_SUCCEED = 3
+"""Rounds of 0.7 seconds that a majority must be together for something to be committed, over any network."""
+
+
 @scenario(servers=5, seeds=5, ordinary=("sim", "processes"))
 def test_reliable_churn(lab: Lab) -> None:
     """Three clients offer commands while servers are cut off, reconnected, killed and started at random."""
@@ -175,6 +179,7 @@ def test_unreliable_churn(lab: Lab) -> None:
 def _churn(lab: Lab) -> None:
     clients = [_Client(number) for number in range(3)]
     under_way = [lab.spawn(client.run(lab)) for client in clients]
+    together = longest = 0
     for _ in range(20):
         if lab.random.random() < 0.2:
             lab.disconnect(lab.random.randrange(lab.size))
@@ -187,6 +192,8 @@ def _churn(lab: Lab) -> None:
             server = lab.random.randrange(lab.size)
             if lab.servers[server].is_up:
                 lab.crash(server)
+        together = together + 1 if _is_majority_together(lab) else 0
+        longest = max(longest, together)
         # Often enough that peers can keep up, not so rarely that everything has settled down.
         lab.sleep(0.7)
     lab.sleep(1.0)
@@ -198,13 +205,19 @@ def _churn(lab: Lab) -> None:
     assert lab.until(lambda: all(task.is_over for task in under_way), 60.0)
     lab.sleep(1.0)
     _every_client_was_told_the_truth(lab, clients)
+    # In a few of a thousand schedules no majority is ever together for long enough to elect anybody.
+    assert longest < ROUNDS_TO_SUCCEED or any(client.saw_committed for client in clients), "nothing was ever done"
+
+
+def _is_majority_together(lab: Lab) -> bool:
+    """Of the servers, more than half are up and connected."""
+    return sum(lab.servers[server].is_up for server in lab.connected()) > lab.size // 2
 
 
 def _every_client_was_told_the_truth(lab: Lab, clients: list[_Client]) -> None:
     last = lab.one(lab.random_bytes(), lab.size, retry=True)
     final = [lab.wait(position, lab.size) for position in range(1, last + 1)]
     seen = [command for client in clients for command in client.saw_committed]
-    assert seen, "no client ever got anything done"
     missing = set(seen) - set(final)
     assert not missing, f"{missing} were committed and are not in the final log"
 
