@@ -59,6 +59,7 @@ COMMANDS = {
     "chaos": LazyCommand("actors.cli.chaos:chaos", "Make the network between the peers misbehave."),
     "serve-http": LazyCommand("actors.cli.http:serve_http", "Serve a running cluster over HTTP."),
     "check": LazyCommand("actors.cli.check:check", "Replay recorded runs, look into them, make tests of them."),
+    "compare": LazyCommand("actors.cli.compare:compare", "Measure message passing against locks, with figures."),
     "doctor": LazyCommand("actors.cli.doctor:doctor", "Versions, paths and disk speed: a block for bug reports."),
 }
 

@@ -28,6 +28,7 @@ class Progress:
         self._title = title
         self._total = max(total, 1)
         self._has_bar = is_terminal(sys.stderr)
+        self._began = monotonic()
         self._next = inf if quiet else monotonic() + (_GRACE if self._has_bar else _NEWS_EVERY)
         self._update: Callable[[int], None] | None = None
         self._stop: Callable[[], None] | None = None
@@ -50,7 +51,14 @@ class Progress:
         if self._has_bar:
             self._draw(done)
         else:
-            say(f"{self._title}: {100 * done // self._total} %")
+            say(f"{self._title}: {100 * done // self._total} %{self._time_left(now, done)}")
+
+    def _time_left(self, now: float, done: int) -> str:
+        """Of work that takes minutes; it is guessed from the pace so far."""
+        if not done:
+            return ""
+        left = (now - self._began) / done * (self._total - done)
+        return f", about {left / 60:.0f} min left" if left >= 60 else ""
 
     def _draw(self, done: int) -> None:
         if self._update is None:

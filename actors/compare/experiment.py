@@ -5,8 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from time import monotonic, time
-from typing import NamedTuple
+from time import time
 
 from actors.compare import plan
 from actors.compare.environment import machine, versions
@@ -18,15 +17,6 @@ FULL_SECONDS = 3.0
 """Of each measurement."""
 TRIES = 2
 """A run whose process ends without a result is tried so often."""
-
-
-class Going(NamedTuple):
-    """How far it is."""
-
-    done: int
-    total: int
-    latest: Run
-    seconds_left: float
 
 
 def begin(
@@ -54,17 +44,17 @@ def begin(
     return experiment
 
 
-def carry_on(experiment: Experiment, told: Callable[[Going], None]) -> None:
-    """Carry out what is missing, in the planned order; `told` after each run.  Raises `RunFailed`, `RecordError`."""
+def carry_on(experiment: Experiment, told: Callable[[int], None]) -> None:
+    """Carry out what is missing, in the planned order; `told` how many runs are there, after each.
+
+    Raises `RunFailed`, `RecordError`."""
     manifest = experiment.manifest()
     complete = experiment.complete()
-    missing = [planned for planned in manifest.plan if planned.number not in complete]
-    began = monotonic()
-    for count, planned in enumerate(missing, start=1):
-        _carry_out(planned, experiment, manifest.seconds)
-        pace = (monotonic() - began) / count
-        done = len(manifest.plan) - len(missing) + count
-        told(Going(done, len(manifest.plan), experiment.run(planned.number), pace * (len(missing) - count)))
+    for planned in manifest.plan:
+        if planned.number not in complete:
+            _carry_out(planned, experiment, manifest.seconds)
+            complete.add(planned.number)
+            told(len(complete))
 
 
 def _carry_out(planned: Planned, experiment: Experiment, seconds: float) -> None:

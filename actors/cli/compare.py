@@ -1,0 +1,137 @@
+"""`actorum compare`: measure both designs, and say what differs, how surely, and what does not.
+
+Here it is decided what is run and where the answer goes; how it is measured and drawn is in `actors.compare`.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from actors.cli.output import Output, output_option
+from actors.errors import ActorumError, ExitCode, SafetyViolation
+
+if TYPE_CHECKING:
+    from actors.compare.records import Experiment
+    from actors.compare.results import Results
+
+EXAMPLES = """
+Examples:
+
+\b
+  actorum compare                                       the quick one, into ./report
+  actorum compare --full --only peers=3 --only storage=memory,sqlite
+  actorum compare --full --resume                       go on where it was broken off
+  actorum compare --from report                         draw it again, from its raw data
+  actorum compare -o json | jq .rows
+
+Exit code 6: a run broke what Raft promises; its speed is not reported.
+"""
+NEEDED = ("numpy", "scipy", "matplotlib")
+
+
+class ComparisonNotInstalled(ActorumError):
+    """Statistics and figures need libraries that are an extra of this one.  Nothing was done."""
+
+    code = "COMPARISON-NOT-INSTALLED"
+    exit_code = ExitCode.USAGE
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--quick", "plan_name", flag_value="quick", default="quick", help="About a minute and a half (default).")
+@click.option("--full", "plan_name", flag_value="full", help="The whole grid: hours to days; see --only.")
+@click.option("--only", multiple=True, metavar="FACTOR=VALUE[,...]", help="Of the grid, only these; may be repeated.")
+@click.option("--repetitions", type=click.IntRange(1), help="Runs of each cell.")
+@click.option("--seconds", type=click.FloatRange(0.2), help="Of each measurement.")
+@click.option("--seed", type=int, default=20261121, show_default=True, help="Of everything that is drawn by lot.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("report"),
+    show_default=True,
+    help="Directory of the raw data and the report.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the experiment in --out.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Measure nothing: draw the report of this experiment again.",
+)
+@output_option
+def compare(
+    plan_name: str,
+    only: tuple[str, ...],
+    repetitions: int | None,
+    seconds: float | None,
+    seed: int,
+    out: Path,
+    resume: bool,
+    source: Path | None,
+    output: Output,
+) -> None:
+    """Compare message passing with locks: the same core, codec, links and storage; only who takes turns differs."""
+    if any(find_spec(name) is None for name in NEEDED):
+        raise ComparisonNotInstalled(
+            f"actorum compare needs {', '.join(NEEDED)}",
+            why="they are not needed for running clusters, so they are an extra",
+            fix="pip install 'actorum[compare]'",
+        )
+    from actors.compare.records import Experiment
+    from actors.compare.results import Results
+
+    if source is not None:
+        results = Results(Experiment(source))
+    else:
+        experiment = Experiment(out) if resume else _begin(out, plan_name, only, repetitions, seconds, seed)
+        _measure(experiment)
+        results = Results(experiment)
+    _tell(results, output)
+
+
+def _begin(
+    out: Path, plan_name: str, only: tuple[str, ...], repetitions: int | None, seconds: float | None, seed: int
+) -> Experiment:
+    from actors.compare import experiment, plan
+
+    cells = plan.quick() if plan_name == "quick" else plan.full()
+    if only:
+        cells = plan.restricted(cells, only)
+    if repetitions is not None:
+        cells = tuple((cell, repetitions) for cell, _ in cells)
+    usual = experiment.QUICK_SECONDS if plan_name == "quick" else experiment.FULL_SECONDS
+    return experiment.begin(out, plan_name, cells, seed=seed, seconds=usual if seconds is None else seconds)
+
+
+def _measure(experiment: Experiment) -> None:
+    """All that is missing, with progress on stderr."""
+    from actors.cli.progress import Progress
+    from actors.compare.experiment import carry_on
+
+    with Progress("measuring", len(experiment.manifest().plan)) as progress:
+        carry_on(experiment, progress.show)
+
+
+def _tell(results: Results, output: Output) -> None:
+    """The table and the sentences under it; the report beside the raw data."""
+    from actors.compare.words import host_line, rows, sentences
+
+    found = rows(results)
+    if output.is_table:
+        output.line(host_line(results.manifest))
+        output.rows(found)
+        for sentence in sentences(results):
+            output.line(sentence)
+    else:
+        output.record({"rows": found, "sentences": sentences(results)})
+    if results.rejected:
+        gate = next(gate for gate in results.rejected[0].gates if not gate.passed)
+        raise SafetyViolation(
+            f"{len(results.rejected)} of {len(results.manifest.plan)} runs failed a gate; run "
+            f"{results.rejected[0].number}: {gate.name}: {gate.detail}",
+            why="the speed of a wrong run is not reported",
+            fix=f"please report it, with {results.experiment.directory}",
+        )
