@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, assert_never
+from typing import Final, NamedTuple, Protocol, assert_never
 
 from msgspec import Struct
 
@@ -89,6 +89,10 @@ SENT_ROUNDS = 1024
 """Rounds whose time of sending is remembered."""
 EXPIRY_PAUSE = 0.1
 """Seconds between two attempts to tell the machine that something of it has expired."""
+
+# Each effect is compared with these, and a union that is written where it is used is made anew each time.
+_WAITS_FOR_NO_DISK: Final = (AppendEntries, TimeoutNow)
+_GOES_TO_DISK: Final = (AppendToLog, PersistTermAndVote, CompactLog, ReceiveSnapshotChunk)
 
 
 class Written(Struct, frozen=True):
@@ -322,7 +326,7 @@ class Interpreter:
             if self._boundary is not None:
                 self._boundary(effect)
             if isinstance(effect, Send):
-                if isinstance(effect.message, AppendEntries | TimeoutNow):
+                if isinstance(effect.message, _WAITS_FOR_NO_DISK):
                     self._transport.send(effect.to, effect.message)
                 elif persists:
                     behind.append(effect)
@@ -330,17 +334,14 @@ class Interpreter:
                     self._held[-1].sends.append(effect)
                 else:
                     self._transport.send(effect.to, effect.message)
-            elif isinstance(effect, AppendToLog | PersistTermAndVote | CompactLog | ReceiveSnapshotChunk):
+            elif isinstance(effect, _GOES_TO_DISK):
                 persists.append(effect)
-            elif isinstance(effect, SendSnapshotChunk):
-                events.extend(self._send_chunk(effect))
-            elif isinstance(effect, RoundConfirmed):
-                events.extend(self._lease(effect, now))
             else:
-                self._carry_out(effect, now)
+                events.extend(self._carry_out(effect, now))
         return events + self._persist(persists, behind, now) if persists else events
 
-    def _carry_out(self, effect: Effect, now: float) -> None:
+    def _carry_out(self, effect: Effect, now: float) -> Sequence[Event]:
+        """What is done at once, and the events that follow from it."""
         match effect:
             case ApplyCommitted():
                 self._apply(Apply(effect.first_index, effect.entries), now)
@@ -357,6 +358,10 @@ class Interpreter:
                 self._requests.reads_refused(effect)
             case RoundSent(round=number):
                 self._sent_rounds.append((number, now))
+            case RoundConfirmed():
+                return self._lease(effect, now)
+            case SendSnapshotChunk():
+                return self._send_chunk(effect)
             case RestoreSnapshot():
                 self._give(Restore(effect.snapshot))
             case (
@@ -374,12 +379,11 @@ class Interpreter:
             case Ignored():
                 self.ignored += 1
                 LOG.debug("%s ignored an event: %s", self.server.server_id, effect.reason)
-            case Send() | AppendToLog() | PersistTermAndVote():
-                raise AssertionError("these are carried out by _execute")
-            case CompactLog() | ReceiveSnapshotChunk() | SendSnapshotChunk() | RoundConfirmed():
+            case Send() | AppendToLog() | PersistTermAndVote() | CompactLog() | ReceiveSnapshotChunk():
                 raise AssertionError("these are carried out by _execute")
             case _:
                 assert_never(effect)
+        return ()
 
     def _administer(
         self,

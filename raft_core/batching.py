@@ -75,7 +75,8 @@ def coalesce(effects: Iterable[Effect], settings: Settings) -> tuple[Effect, ...
                     merged[position] = together
                     continue
             latest[key] = len(merged)
-        latest.pop(_NOTHING_PASSES.get(type(effect)), None)
+        if type(effect) in _NOTHING_PASSES:
+            latest.pop(_NOTHING_PASSES[type(effect)], None)
         merged.append(effect)
     return tuple([effect for effect in merged if effect is not None])
 

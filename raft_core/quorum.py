@@ -67,7 +67,7 @@ def quorum_reached(members: Configuration, reached: Mapping[ServerId, int]) -> i
     Who is not named in `reached` has reached 0; who is no voter does not count.
     """
     value = quorum_value([reached.get(voter, 0) for voter in members.voters])
-    if not members.is_joint:
+    if not members.old_voters:  # as `is_joint`, but this is asked for every answer of every follower
         return value
     return min(value, quorum_value([reached.get(voter, 0) for voter in members.old_voters]))
 

@@ -188,7 +188,7 @@ def on_append_entries_result(server: Server, sender: ServerId, result: AppendEnt
     role = server.role
     if not isinstance(role, Leader):
         return Transition(server, (Ignored("an answer to a leader that is one no more"),))
-    progress = next((p for p in role.followers if p.server_id == sender), None)
+    progress = _progress_of(role, sender)
     if progress is None or result.match_index > server.log.last_index:
         return Transition(server, (Ignored("an answer to what was never asked"),))
     heard = replace(
@@ -203,10 +203,17 @@ def on_append_entries_result(server: Server, sender: ServerId, result: AppendEnt
     server = with_progress(server, role, moved)
     if result.success:
         server = _commit(server)
-    after, sends = continue_with(server, moved)
+    continued = continue_with(server, moved)
     if role.transfer is None or role.transfer.target != sender:
-        return Transition(after, sends)
-    return hand_over_when_caught_up(after, sends)
+        return continued
+    return hand_over_when_caught_up(*continued)
+
+
+def _progress_of(leader: Leader, server_id: ServerId) -> Progress | None:
+    for progress in leader.followers:
+        if progress.server_id == server_id:
+            return progress
+    return None
 
 
 def _advance(progress: Progress, result: AppendEntriesResult) -> Progress:
@@ -260,7 +267,7 @@ def on_peer_restarted(server: Server, server_id: ServerId) -> Transition:
     leader = server.role
     if not isinstance(leader, Leader):
         return Transition(server, (Ignored("only leaders keep track of their peers"),))
-    progress = next((p for p in leader.followers if p.server_id == server_id), None)
+    progress = _progress_of(leader, server_id)
     if progress is None:
         return Transition(server, (Ignored("not a peer"),))
     next_index = progress.next_index if progress.is_probing else progress.match_index + 1

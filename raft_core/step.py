@@ -102,8 +102,7 @@ from raft_core.types import ServerId
 
 def step(server: Server, event: Event) -> Transition:
     """The next state of `server` after `event`, and the effects to carry out, in order (see `raft_core.effects`)."""
-    after, effects = _on_event(server, event)
-    return _for_all_servers(server, after, effects)
+    return _for_all_servers(server, _on_event(server, event))
 
 
 def _on_event(server: Server, event: Event) -> Transition:
@@ -114,13 +113,13 @@ def _on_event(server: Server, event: Event) -> Transition:
             return on_log_persisted(server, event)
         case Proposed():
             return on_proposed(server, event)
+        case Applied():
+            last_applied = max(server.last_applied, min(event.index, server.commit_index))
+            return Transition(replace(server, last_applied=last_applied), ())
         case DiskStalled():
             return on_disk_stalled(server)
         case DiskRecovered():
             return Transition(replace(server, disk_is_stalled=False), ())
-        case Applied():
-            last_applied = max(server.last_applied, min(event.index, server.commit_index))
-            return Transition(replace(server, last_applied=last_applied), ())
         case ReadRequested():
             return on_read_requested(server, event)
         case LeaseExtended():
@@ -210,44 +209,56 @@ def _on_result(server: Server, sender: ServerId, result: MessageResult) -> Trans
             assert_never(result)
 
 
-def _for_all_servers(before: Server, after: Server, effects: tuple[Effect, ...]) -> Transition:
-    """ "All Servers" 1, and what else follows from a change whoever made it."""
-    more: list[Effect] = [*announce_configuration(before, after)]
-    if after.commit_index > before.commit_index:
-        first_index = before.commit_index + 1
-        entries = after.log.entries(first_index, after.commit_index)
-        if entries:
-            more.append(ApplyCommitted(first_index, entries))
-        committed = after
-        after, settled = settle_configuration(before, committed)
-        more.extend((*settled, *announce_configuration(committed, after)))
-    after, settled = _settle_reads(before, after)
-    more.extend(settled)
-    if after.role is not before.role and _visible(after) != _visible(before):
-        more.append(RoleChanged(*_visible(after)))
-    return Transition(after, effects + tuple(more)) if more else Transition(after, effects)
+def _for_all_servers(before: Server, handled: Transition) -> Transition:
+    """ "All Servers" 1, and what else follows from a change whoever made it.  Most events change none of it."""
+    after, effects = handled
+    more: list[Effect] = []
+    if after.configurations is not before.configurations:
+        more.extend(announce_configuration(before, after))
+    has_more_committed = after.commit_index > before.commit_index
+    if has_more_committed:
+        after = _hand_on(before, after, more)
+    if after.role is not before.role or has_more_committed:
+        after = _settle_reads(before, after, more)
+        if after.role is not before.role and _looks_different(before, after):
+            more.append(RoleChanged(after.role_name, after.current_term, after.leader_id))
+    return Transition(after, effects + tuple(more)) if more else handled
 
 
-def _settle_reads(before: Server, after: Server) -> Transition:
+def _hand_on(before: Server, after: Server, more: list[Effect]) -> Server:
+    """What is newly committed: its entries to the state machine, its members into force."""
+    first_index = before.commit_index + 1
+    entries = after.log.entries(first_index, after.commit_index)
+    if entries:
+        more.append(ApplyCommitted(first_index, entries))
+    settled, effects = settle_configuration(before, after)
+    more.extend(effects)
+    if settled.configurations is not after.configurations:
+        more.extend(announce_configuration(after, settled))
+    return settled
+
+
+def _settle_reads(before: Server, after: Server, more: list[Effect]) -> Server:
+    """Answer the reads that are due now, and hand back those that this server can serve no more."""
+    more.extend(abandoned_reads(before, after))
     role = after.role
-    if isinstance(role, Leader):
-        after, settled = _settle_a_leaders_reads(after, role)
-        return Transition(after, (*abandoned_reads(before, after), *settled))
-    if isinstance(role, Follower) and role.pending_reads:
-        return settle_followers_reads(after, role)
-    return Transition(after, () if role is before.role else abandoned_reads(before, after))
+    if isinstance(role, Leader) and after.settings.lease_reads:
+        after, confirmed = confirm_round(after, role)
+        more.extend(confirmed)
+        role = after.role
+    if isinstance(role, Leader) and (role.pending_reads or role.early_reads):
+        after, settled = settle_reads(after, role)
+        more.extend(settled)
+    elif isinstance(role, Follower) and role.pending_reads:
+        after, settled = settle_followers_reads(after, role)
+        more.extend(settled)
+    return after
 
 
-def _settle_a_leaders_reads(server: Server, leader: Leader) -> Transition:
-    effects: tuple[Effect, ...] = ()
-    if server.settings.lease_reads:
-        server, effects = confirm_round(server, leader)
-    role = server.role
-    if not isinstance(role, Leader) or not (role.pending_reads or role.early_reads):
-        return Transition(server, effects)
-    server, settled = settle_reads(server, role)
-    return Transition(server, effects + settled)
-
-
-def _visible(server: Server) -> tuple[str, int, ServerId | None]:
-    return server.role_name, server.current_term, server.leader_id
+def _looks_different(before: Server, after: Server) -> bool:
+    """Did role, term or known leader change?"""
+    return (
+        type(after.role) is not type(before.role)
+        or after.current_term != before.current_term
+        or after.leader_id != before.leader_id
+    )
