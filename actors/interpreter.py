@@ -441,11 +441,7 @@ class Interpreter:
 
     def _persist(self, persists: list[PersistEffect], behind: list[Send], now: float) -> list[Event]:
         """One write for all persist effects of the turn; what stands behind them in the turn waits for it."""
-        last_write = next((effect for effect in reversed(persists) if isinstance(effect, AppendToLog)), None)
-        persisted: LogPersisted | None = None
-        if last_write is not None:
-            last_index = last_write.prev_log_index + len(last_write.entries)
-            persisted = LogPersisted(last_index, last_write.current_term)
+        persisted = _persisted_by(persists)
         self._held.append(Held(persisted, behind, now))
         arrivals = self._disk.write(persists)
         return [] if arrivals is None else self._confirmed(Written(1, tuple(arrivals)))
@@ -472,3 +468,11 @@ class Interpreter:
         for arrival in written.arrivals:
             events.append((SnapshotReceived if arrival.is_sound else SnapshotSpoiled)(arrival.snapshot))
         return events
+
+
+def _persisted_by(changes: Sequence[PersistEffect]) -> LogPersisted | None:
+    """What the core is to be told of the log once `changes` are durable: nothing, if they append nothing."""
+    for change in reversed(changes):
+        if isinstance(change, AppendToLog):
+            return LogPersisted(change.prev_log_index + len(change.entries), change.current_term)
+    return None

@@ -67,6 +67,8 @@ MAX_SESSIONS: Final = 10_000
 OPEN_SESSION_COMMAND: Final = encode_command(0, 0, 0, OPEN_SESSION, b"")
 """The log entry that opens a session."""
 
+_COMMAND: Final = EntryKind.COMMAND
+"""Every entry is compared with it, and a member of an enumeration takes long to look up."""
 _ALREADY_ANSWERED: Final = encode_refusal(RefusalKind.ALREADY_ANSWERED, "already answered, and the answer acknowledged")
 _NO_COPY: Final = "the state cannot be copied and compared"
 
@@ -158,7 +160,7 @@ class MachineHost:
         token = _applying.set(True)
         try:
             return [
-                apply(index, entry) if entry.kind is EntryKind.COMMAND else None
+                apply(index, entry) if entry.kind is _COMMAND else None
                 for index, entry in enumerate(entries, first_index)
             ]
         finally:

@@ -258,11 +258,12 @@ class Session:
 
     def received(self, server_id: ServerId, message: PeerMessage, now: float) -> list[Answer]:
         """A peer said something; the calls that are answered by it."""
-        if isinstance(message, Status | Digest | Administered):
-            self._inspected(message)
-            return []
-        if isinstance(message, Offered | Delivered):  # what a session never asks for
-            return []
+        match message:
+            case Status() | Digest() | Administered():
+                self._inspected(message)
+                return []
+            case Offered() | Delivered():  # what a session never asks for
+                return []
         batch = self._batches.get(message.batch_id)
         if batch is None:
             return []

@@ -11,18 +11,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from actors.errors import ActorumError
 from actors.machine import MachineHost
 from actors.storage.port import Snapshots
 from raft_core import Configured, Entry, LogIndex, Settings, Snapshot, Term
-from raft_core.configuration import configured
+from raft_core.configuration import decode_configuration
+from raft_core.types import EntryKind
 
 LOG = logging.getLogger("actorum.snapshots")
 """Snapshots taken (INFO), and machines that cannot be saved (WARNING)."""
 
 ENTRY_BYTES = 16
 """What an entry costs in the log besides its command, about."""
+
+_CONFIGURATION: Final = EntryKind.CONFIGURATION
+"""Every entry is compared with it, and a member of an enumeration takes long to look up."""
 
 
 class SnapshotTaker:
@@ -46,13 +51,16 @@ class SnapshotTaker:
 
     def applied(self, first_index: LogIndex, entries: Sequence[Entry]) -> None:
         """These were applied."""
+        size = ENTRY_BYTES * len(entries)
+        for index, entry in enumerate(entries, first_index):
+            size += len(entry.command)
+            if entry.kind is _CONFIGURATION:
+                members = decode_configuration(entry.command)
+                assert members is not None, "the core lets no other into the log"
+                self._configured = Configured(index, members)
         self._entries += len(entries)
-        self._bytes += sum([len(entry.command) for entry in entries]) + ENTRY_BYTES * len(entries)
+        self._bytes += size
         self._last_included = first_index + len(entries) - 1, entries[-1].term
-        found = configured(entries, first_index)
-        assert found is not None, "the core lets no other into the log"
-        if found:
-            self._configured = found[-1]
 
     def restore(self, snapshot: Snapshot) -> None:
         """The machine takes its state from `snapshot`.  Raises `StorageError` or `WrongVersion`."""

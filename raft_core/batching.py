@@ -38,6 +38,7 @@ _NOTHING_PASSES: Final[dict[type[Effect], type[Effect]]] = {
     RestoreSnapshot: ApplyCommitted,
 }
 """No later effect of the kind on the right moves before one on the left."""
+_TIMERS: Final = (ResetElectionTimer, ResetHeartbeatTimer, StopHeartbeatTimer)
 
 
 def step_all(server: Server, events: Sequence[Event]) -> Transition:
@@ -98,7 +99,7 @@ def _belongs_to_the_later_place(effect: Effect) -> bool:
     """Answers and timers keep the place of the last; writes, requests and applications that of the first."""
     if isinstance(effect, Send):
         return isinstance(effect.message, AppendEntriesResult)
-    return isinstance(effect, ResetElectionTimer | ResetHeartbeatTimer | StopHeartbeatTimer)
+    return isinstance(effect, _TIMERS)
 
 
 def _merge(earlier: Effect, later: Effect, settings: Settings) -> Effect | None:

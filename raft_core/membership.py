@@ -104,8 +104,17 @@ def _without_strangers(server: Server, members: Configuration) -> Server:
     return replace(server, role=replace(leader, followers=followers))
 
 
+def is_settled(before: Server, after: Server) -> bool:
+    """The commit index grew: need nothing be done about the members?  So it is for nearly all entries of a log."""
+    in_force = after.configurations[-1]
+    if in_force.index > before.commit_index:
+        return False
+    members = in_force.configuration
+    return not isinstance(after.role, Leader) or (not members.is_joint and members.has_voter(after.server_id))
+
+
 def settle_configuration(before: Server, after: Server) -> Transition:
-    """The commit index grew: what does that mean for the members?"""
+    """The commit index grew, and the members are not `is_settled`: what does that mean for them?"""
     in_force = after.configurations[-1]
     if in_force.index > after.commit_index:
         return Transition(_forget_superseded(after), ())
@@ -141,8 +150,6 @@ def _resign(server: Server) -> Transition:
 
 def announce_configuration(before: Server, after: Server) -> tuple[Effect, ...]:
     """Tell the runtime whom to talk to, if that changed."""
-    if after.configurations is before.configurations:
-        return ()
     in_force = after.configurations[-1]
     if in_force == before.configurations[-1]:
         return ()

@@ -53,7 +53,7 @@ from raft_core.events import (
     TransferRequested,
 )
 from raft_core.followers import on_append_entries
-from raft_core.membership import announce_configuration, on_configuration_proposed, settle_configuration
+from raft_core.membership import announce_configuration, is_settled, on_configuration_proposed, settle_configuration
 from raft_core.messages import (
     AppendEntries,
     AppendEntriesResult,
@@ -231,6 +231,8 @@ def _hand_on(before: Server, after: Server, more: list[Effect]) -> Server:
     entries = after.log.entries(first_index, after.commit_index)
     if entries:
         more.append(ApplyCommitted(first_index, entries))
+    if is_settled(before, after):
+        return after
     settled, effects = settle_configuration(before, after)
     more.extend(effects)
     if settled.configurations is not after.configurations:
@@ -240,8 +242,9 @@ def _hand_on(before: Server, after: Server, more: list[Effect]) -> Server:
 
 def _settle_reads(before: Server, after: Server, more: list[Effect]) -> Server:
     """Answer the reads that are due now, and hand back those that this server can serve no more."""
-    more.extend(abandoned_reads(before, after))
     role = after.role
+    if role is not before.role:
+        more.extend(abandoned_reads(before, after))
     if isinstance(role, Leader) and after.settings.lease_reads:
         after, confirmed = confirm_round(after, role)
         more.extend(confirmed)

@@ -86,12 +86,13 @@ class Disk:
         return tuple(arrivals)
 
     def _write_log(self, stretch: Sequence[PersistEffect]) -> None:
+        if not stretch:
+            return
         compactions = [change.last_included_index for change in stretch if isinstance(change, CompactLog)]
         newest = self.snapshots.latest() if compactions else None
         if compactions and (newest is None or newest.last_included_index < max(compactions)):
             raise _not_covered(max(compactions), newest)
-        if stretch:
-            self.storage.write(stretch)
+        self.storage.write(stretch)
         if newest is not None:
             self.snapshots.prune(newest)
 
