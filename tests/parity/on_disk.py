@@ -40,6 +40,7 @@ class ServerOnDisk:
     def __init__(self, directory: Path, storage: StorageKind, settings: Settings = SETTINGS) -> None:
         config = PeerConfig(server_id="n1", voters=NAMES, settings=settings)
         self.directory = directory
+        self._successor: ServerOnDisk | None = None
         self.spec = PeerSpec(config=config, cluster_id="c", machine="", directory=str(directory), storage=storage)
         self.disk = open_disk(self.spec)
         self.server, self.snapshots = restored(config, self.disk, MachineHost(Counter()), Random(1))
@@ -61,12 +62,14 @@ class ServerOnDisk:
         """What a new process finds after a SIGKILL at this moment: the files as they are, with nothing closed."""
         successor = self.directory.with_name(self.directory.name + "-again")
         shutil.copytree(self.directory, successor)
-        self.close()
-        return ServerOnDisk(successor, self.spec.storage, self.spec.config.settings)
+        self._successor = ServerOnDisk(successor, self.spec.storage, self.spec.config.settings)
+        return self._successor
 
     def close(self) -> None:
-        """Give the files back."""
+        """Give the files back, those of the successor too."""
         self.disk.close()
+        if self._successor is not None:
+            self._successor.close()
 
     def _arrived(self, arrival: Arrival) -> tuple[Effect, ...]:
         kind = SnapshotReceived if arrival.is_sound else SnapshotSpoiled

@@ -6,12 +6,15 @@ more than what it did right, so each defect is told in the test's first sentence
 
 from __future__ import annotations
 
-import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
@@ -21,7 +24,6 @@ from actors.machines.counter import Counter
 from actors.runtimes import RUNTIMES
 from actors.sim import SimCluster
 from actors.spec import RuntimeName, StorageKind
-from actors.storage.port import StorageError
 from raft_core import (
     AppendEntries,
     AppendEntriesResult,
@@ -59,8 +61,14 @@ from raft_core import (
 )
 from tests.parity.on_disk import NAMES, SETTINGS, ServerOnDisk
 
-ON_DISK = pytest.mark.parametrize("storage", ["sqlite", "unsynced sqlite", "journal"])
 MEMBERS = Configured(0, configuration(NAMES))
+
+
+@pytest.fixture(params=get_args(StorageKind))
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerOnDisk]:
+    """Server n1 of three, once on each kind of disk."""
+    with closing(ServerOnDisk(tmp_path / "n1", request.param)) as server:
+        yield server
 
 
 def entries(*terms: int) -> tuple[Entry, ...]:
@@ -99,37 +107,33 @@ def requests_to(server_id: str, effects: tuple[Effect, ...]) -> list[AppendEntri
 # --- 1 ----------------------------------------------------------------------------------------------------------------
 
 
-@ON_DISK
-def test_vote_amnesia(tmp_path: Path, storage: StorageKind) -> None:
+def test_vote_amnesia(server: ServerOnDisk) -> None:
     """A server that had voted for A in term 5 voted, after a restart, for B in term 5.
 
     A vote that was given is given for its term: whoever is killed at once finds it on its disk (Figure 2, RequestVote
     RPC, receiver 2)."""
-    voter = ServerOnDisk(tmp_path / "n1", storage)
-    assert voter.hears("n2", RequestVote(5, "n2", 0, 0)) == [RequestVoteResult(5, vote_granted=True)]
-    with closing(voter.killed_and_started_again()) as again:
-        assert again.hears("n3", RequestVote(5, "n3", 0, 0)) == [RequestVoteResult(5, vote_granted=False)]
-        assert again.hears("n2", RequestVote(5, "n2", 0, 0)) == [RequestVoteResult(5, vote_granted=True)]
-        assert again.hears("n3", RequestVote(6, "n3", 0, 0)) == [RequestVoteResult(6, vote_granted=True)]
+    assert server.hears("n2", RequestVote(5, "n2", 0, 0)) == [RequestVoteResult(5, vote_granted=True)]
+    again = server.killed_and_started_again()
+    assert again.hears("n3", RequestVote(5, "n3", 0, 0)) == [RequestVoteResult(5, vote_granted=False)]
+    assert again.hears("n2", RequestVote(5, "n2", 0, 0)) == [RequestVoteResult(5, vote_granted=True)]
+    assert again.hears("n3", RequestVote(6, "n3", 0, 0)) == [RequestVoteResult(6, vote_granted=True)]
 
 
 # --- 2 ----------------------------------------------------------------------------------------------------------------
 
 
-@ON_DISK
-def test_lost_entries(tmp_path: Path, storage: StorageKind) -> None:
+def test_lost_entries(server: ServerOnDisk) -> None:
     """Entries 1 to 3 were acknowledged; a late copy of a message with entry 1 alone cut the log to it, and said so
     with success.
 
     Only a conflict truncates, and success vouches for no more than the message brought (Figure 2, AppendEntries RPC,
     receiver 3)."""
-    server = ServerOnDisk(tmp_path / "n1", storage)
     sent = entries(1, 1, 1)
     assert server.hears("n2", AppendEntries(1, "n2", 0, 0, sent, 0)) == [AppendEntriesResult(1, True, 0, 3)]
     assert server.hears("n2", AppendEntries(1, "n2", 0, 0, sent[:1], 0)) == [AppendEntriesResult(1, True, 0, 1)]
     assert tuple(server.server.log) == sent
-    with closing(server.killed_and_started_again()) as again:
-        assert tuple(again.server.log) == sent
+    again = server.killed_and_started_again()
+    assert tuple(again.server.log) == sent
 
 
 # --- 3 ----------------------------------------------------------------------------------------------------------------
@@ -157,15 +161,13 @@ def _answer(voter: Server, last_log_index: int, last_log_term: int) -> tuple[boo
 # --- 4 ----------------------------------------------------------------------------------------------------------------
 
 
-@ON_DISK
 @pytest.mark.parametrize("cut", range(3, 9))
-def test_compaction_offsets(tmp_path: Path, storage: StorageKind, cut: int) -> None:
+def test_compaction_offsets(server: ServerOnDisk, cut: int) -> None:
     """After a compaction all entries had the same position in the file; a truncation then left five on the disk and
     three in memory.
 
     Here log and disk agree after any truncation behind a compaction, and so does whoever is started again.
     (`tests/actors/storage/test_compaction.py` has all pairs of the two, below the server.)"""
-    server = ServerOnDisk(tmp_path / "n1", storage)
     server.hears("n2", AppendEntries(1, "n2", 0, 0, entries(*[1] * 8), 3))
     server.happens(Applied(3))
     snapshot = server.disk.snapshots.save(3, 1, MEMBERS, MachineHost(Counter()).save())
@@ -174,9 +176,9 @@ def test_compaction_offsets(tmp_path: Path, storage: StorageKind, cut: int) -> N
     server.hears("n3", AppendEntries(2, "n3", cut, 1, entries(2), 3))
     kept = tuple(server.server.log)
     assert [entry.term for entry in kept] == [*[1] * (cut - 3), 2]
-    with closing(server.killed_and_started_again()) as again:
-        assert tuple(again.server.log) == kept
-        assert again.server.log.last_index == cut + 1
+    again = server.killed_and_started_again()
+    assert tuple(again.server.log) == kept
+    assert again.server.log.last_index == cut + 1
 
 
 # --- 5 ----------------------------------------------------------------------------------------------------------------
@@ -208,8 +210,7 @@ def _leader_with_3000_entries_to_send(settings: Settings) -> tuple[Server, list[
 # --- 6 ----------------------------------------------------------------------------------------------------------------
 
 
-@ON_DISK
-def test_snapshotting_dead_end(tmp_path: Path, storage: StorageKind) -> None:
+def test_snapshotting_dead_end(server: ServerOnDisk) -> None:
     """A leader died between the two calls that install a snapshot, and the follower was "snapshotting" for ever.
 
     Receiving is no role: with half a snapshot a server is a follower, votes, campaigns, and takes the rest, another
@@ -217,20 +218,19 @@ def test_snapshotting_dead_end(tmp_path: Path, storage: StorageKind) -> None:
     content = MachineHost(Counter()).save()
     half = len(content) // 2
     snapshot = _snapshot_of(9, 1, content)
-    server = ServerOnDisk(tmp_path / "n1", storage)
     server.hears("n2", InstallSnapshot(1, "n2", snapshot, 0, content[:half]))
     assert server.server.incoming is not None and isinstance(server.server.role, Follower)
     server.happens(ElectionTimeout(0))
     assert server.server.role_name == "candidate"
     assert server.hears("n3", RequestVote(3, "n3", 9, 1)) == [RequestVoteResult(3, vote_granted=True)]
     assert server.hears("n3", AppendEntries(3, "n3", 0, 0, entries(1), 0)) == [AppendEntriesResult(3, True, 0, 1)]
-    with closing(server.killed_and_started_again()) as again:
-        assert again.server.role_name == "follower"
-        (so_far,) = again.hears("n3", InstallSnapshot(3, "n3", snapshot, 0, content[:half]))
-        assert isinstance(so_far, InstallSnapshotResult) and not so_far.is_installed
-        (done,) = again.hears("n3", InstallSnapshot(3, "n3", snapshot, half, content[half:]))
-        assert done == InstallSnapshotResult(3, 9, len(content), True)
-        assert again.hears("n3", AppendEntries(3, "n3", 9, 1, entries(3), 10)) == [AppendEntriesResult(3, True, 9, 10)]
+    again = server.killed_and_started_again()
+    assert again.server.role_name == "follower"
+    (so_far,) = again.hears("n3", InstallSnapshot(3, "n3", snapshot, 0, content[:half]))
+    assert isinstance(so_far, InstallSnapshotResult) and not so_far.is_installed
+    (done,) = again.hears("n3", InstallSnapshot(3, "n3", snapshot, half, content[half:]))
+    assert done == InstallSnapshotResult(3, 9, len(content), True)
+    assert again.hears("n3", AppendEntries(3, "n3", 9, 1, entries(3), 10)) == [AppendEntriesResult(3, True, 9, 10)]
 
 
 def _snapshot_of(index: int, term: int, content: bytes) -> Snapshot:
@@ -271,19 +271,19 @@ def test_commit_latency_is_no_heartbeat_tick_in_either_runtime(runtime: RuntimeN
 # --- 8 ----------------------------------------------------------------------------------------------------------------
 
 
-@ON_DISK
-def test_snapshot_chosen_by_string_order(tmp_path: Path, storage: StorageKind) -> None:
+def test_snapshot_chosen_by_string_order(server: ServerOnDisk) -> None:
     """Of the files "9_99" (term 9) and "10_5" (term 10) the first was taken for the later one.
 
     Numbers are compared as numbers, wherever one gets a digit more: index or term."""
-    machine, server = MachineHost(Counter()), ServerOnDisk(tmp_path / "n1", storage)
+    machine = MachineHost(Counter())
     for index, term in [(9, 1), (99, 9), (100, 10), (10, 2)]:
         saved = server.disk.snapshots.save(index, term, MEMBERS, machine.save())
         assert server.disk.snapshots.load(saved) == machine.save()
-    with closing(server.killed_and_started_again()) as again:
-        assert again.server.snapshot is not None
-        assert (again.server.snapshot.last_included_index, again.server.snapshot.last_included_term) == (100, 10)
-        assert again.server.commit_index == again.server.log.last_index == 100
+    newest = server.disk.snapshots.latest()
+    assert newest is not None and (newest.last_included_index, newest.last_included_term) == (100, 10)
+    again = server.killed_and_started_again()
+    assert again.server.snapshot == newest
+    assert again.server.commit_index == again.server.log.last_index == 100
 
 
 # --- 9 ----------------------------------------------------------------------------------------------------------------
@@ -332,44 +332,41 @@ def test_unguarded_membership_no_current_term_check() -> None:
     assert Send("n1", refused) in step(n4, received("n1", RequestVote(3, "n1", added.log.last_index, 1))).effects
 
 
-@ON_DISK
-def test_unguarded_membership_recovery_could_lower_the_term(tmp_path: Path, storage: StorageKind) -> None:
+def test_unguarded_membership_recovery_could_lower_the_term(server: ServerOnDisk) -> None:
     """Loading a snapshot set current_term to the snapshot's term, below what the server had promised.
 
     A snapshot of an older term takes neither term nor vote back: not when it is loaded, not when it is installed."""
     content = MachineHost(Counter()).save()
-    server = ServerOnDisk(tmp_path / "n1", storage)
     server.hears("n2", RequestVote(7, "n2", 9, 3))
     server.hears("n2", InstallSnapshot(7, "n2", _snapshot_of(5, 2, content), 0, content))
     assert (server.server.current_term, server.server.voted_for) == (7, "n2")
     server.disk.snapshots.save(9, 3, MEMBERS, content)
-    with closing(server.killed_and_started_again()) as again:
-        assert again.server.commit_index == 9
-        assert (again.server.current_term, again.server.voted_for) == (7, "n2")
+    again = server.killed_and_started_again()
+    assert again.server.commit_index == 9
+    assert (again.server.current_term, again.server.voted_for) == (7, "n2")
 
 
-@ON_DISK
-def test_unguarded_membership_snapshots_were_written_in_place(tmp_path: Path, storage: StorageKind) -> None:
+def test_unguarded_membership_snapshots_were_written_in_place(server: ServerOnDisk) -> None:
     """A snapshot was written under its name, so a server that fell meanwhile had half of one and nothing else.
 
-    Until the last byte is on the disk the one before it is the latest."""
-    content = MachineHost(Counter()).save()
-    server = ServerOnDisk(tmp_path / "n1", storage)
-    before = server.disk.snapshots.save(5, 1, MEMBERS, content)
+    A process that the kernel kills in the middle of writing leaves the one before it as the latest."""
+    before = server.disk.snapshots.save(5, 1, MEMBERS, MachineHost(Counter()).save())
+    directory = server.directory / "snapshots"
     for size in (1, 100, 5000):
-        with files_limited_to(size), pytest.raises(StorageError):
-            server.disk.snapshots.save(9, 1, MEMBERS, content + b"x" * 10_000)
+        ended = subprocess.run([sys.executable, "-c", DYING_WHILE_SAVING, directory, str(size)], check=False)
+        assert ended.returncode == -signal.SIGXFSZ
         assert server.disk.snapshots.latest() == before
-    with closing(server.killed_and_started_again()) as again:
-        assert again.server.snapshot == before
+    again = server.killed_and_started_again()
+    assert again.server.snapshot == before
 
 
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    """No file of this process gets longer."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+DYING_WHILE_SAVING = """
+import resource, signal, sys
+from actors.storage.snapshots import SnapshotFiles
+from raft_core import Configured, configuration
+
+snapshots = SnapshotFiles(sys.argv[1], cluster_id="c", server_id="n1", synchronous=False)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+snapshots.save(9, 1, Configured(0, configuration(["n1", "n2", "n3"])), b"x" * 10_000)
+"""
