@@ -6,9 +6,6 @@ more than what it did right, so each defect is told in the test's first sentence
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
@@ -59,6 +56,7 @@ from raft_core import (
     received,
     step,
 )
+from tests.parity.dying import die_writing
 from tests.parity.on_disk import NAMES, SETTINGS, ServerOnDisk
 
 MEMBERS = Configured(0, configuration(NAMES))
@@ -351,22 +349,16 @@ def test_unguarded_membership_snapshots_were_written_in_place(server: ServerOnDi
 
     A process that the kernel kills in the middle of writing leaves the one before it as the latest."""
     before = server.disk.snapshots.save(5, 1, MEMBERS, MachineHost(Counter()).save())
-    directory = server.directory / "snapshots"
     for size in (1, 100, 5000):
-        ended = subprocess.run([sys.executable, "-c", DYING_WHILE_SAVING, directory, str(size)], check=False)
-        assert ended.returncode == -signal.SIGXFSZ
+        die_writing(size, SAVING, server.directory / "snapshots")
         assert server.disk.snapshots.latest() == before
     again = server.killed_and_started_again()
     assert again.server.snapshot == before
 
 
-DYING_WHILE_SAVING = """
-import resource, signal, sys
+SAVING = """
 from actors.storage.snapshots import SnapshotFiles
 from raft_core import Configured, configuration
-
-snapshots = SnapshotFiles(sys.argv[1], cluster_id="c", server_id="n1", synchronous=False)
-signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+snapshots = SnapshotFiles(sys.argv[2], cluster_id="c", server_id="n1", synchronous=False)
 snapshots.save(9, 1, Configured(0, configuration(["n1", "n2", "n3"])), b"x" * 10_000)
 """
