@@ -27,8 +27,8 @@ from tests.parity.on_disk import NAMES, SETTINGS
 def test_commands_before_and_behind_a_change_are_committed_by_the_new_members() -> None:
     """goraft stopped at a join in a batch and asked again who is a majority.
 
-    Here the members in force count, which are those of the latest entry in the log.  One command, the change and another
-    command are in one answer, and two of the three old members commit none of them."""
+    Here the members in force count, which are those of the latest entry in the log.  One answer covers a command, the
+    change and another command, and two of the three old members commit none of them."""
     leader = step(follower("n1", NAMES, settings=SETTINGS), ElectionTimeout(0)).server
     leader = step(leader, received("n2", RequestVoteResult(1, vote_granted=True))).server
     leader = has(has(step(leader, LogPersisted(1, 1)).server, "n2", 1), "n3", 1)
