@@ -26,12 +26,13 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy, deepcopy
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from functools import cache, partial, reduce
-from operator import or_
+from itertools import chain, compress
+from operator import attrgetter, is_, or_
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, get_type_hints
 
 import msgspec
@@ -230,29 +231,41 @@ _LEAVES: Final = frozenset({bool, int, float, str, bytes, type(None)})
 
 
 def _same_kinds(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    mine, others = _inside(one), _inside(other)
-    kinds = list(map(type, mine))
-    return kinds == list(map(type, others)) and (_LEAVES.issuperset(kinds) or all(map(_same_kinds, mine, others)))
+    """Of equal values: are they of the same types all the way down?  Level by level, for loops in C are ten times as
+    fast as a call for each value, and this is most of what saving costs."""
+    mine, others = [one], [other]
+    while mine:
+        kinds = list(map(type, mine))
+        if kinds != list(map(type, others)):
+            return False
+        mine, others = _level_below(mine, kinds), _level_below(others, kinds)
+    return True
 
 
-def _inside(value: Any) -> list[Any]:
-    match value:
-        case dict():
-            return [*value, *value.values()]
-        case list() | tuple():
-            return list(value)
-        case set() | frozenset():
-            return sorted(value, key=lambda element: _encode(_sorted_sets(element)))
-        case _:
-            return [getattr(value, name) for name in _attributes(value)]
+def _level_below(values: list[Any], kinds: list[type[Any]]) -> list[Any]:
+    """What is inside `values`, which are of these kinds, in an order that equal values share."""
+    present = dict.fromkeys(kinds)
+    below: list[Any] = []
+    for kind in (kind for kind in present if kind not in _LEAVES):
+        alike = values if len(present) == 1 else list(compress(values, map(partial(is_, kind), kinds)))
+        below.extend(_inside(kind, alike))
+    return below
 
 
-def _attributes(value: Any) -> tuple[str, ...]:
-    if isinstance(value, Struct):
-        return value.__struct_fields__
-    return tuple(field.name for field in dataclass_fields(value)) if is_dataclass(value) else ()
+def _inside(kind: type[Any], alike: list[Any]) -> Iterable[Any]:
+    if issubclass(kind, dict):
+        return chain(chain.from_iterable(alike), chain.from_iterable(map(dict.values, alike)))
+    if issubclass(kind, list | tuple):
+        return chain.from_iterable(alike)
+    if issubclass(kind, set | frozenset):
+        return chain.from_iterable(sorted(each, key=lambda element: _encode(_sorted_sets(element))) for each in alike)
+    return chain.from_iterable(map(attrgetter(name), alike) for name in _attributes(kind))
+
+
+def _attributes(kind: type[Any]) -> tuple[str, ...]:
+    if issubclass(kind, Struct):
+        return kind.__struct_fields__
+    return tuple(field.name for field in dataclass_fields(kind)) if is_dataclass(kind) else ()
 
 
 def _sorted_sets(value: Any) -> Any:
@@ -264,7 +277,7 @@ def _sorted_sets(value: Any) -> Any:
             return {key: _sorted_sets(inner) for key, inner in value.items()}
         case list() | tuple():
             return [_sorted_sets(inner) for inner in value]
-        case _ if not (names := _attributes(value)):
+        case _ if not (names := _attributes(type(value))):
             return value
         case _:
             duplicate = copy(value)

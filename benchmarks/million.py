@@ -1,0 +1,349 @@
+"""A million commands with compaction: memory and disk, restarts, a fresh peer under load, snapshots under load.
+
+    python -m benchmarks.million [--commands 1000000] [--machine counter|store] [--storage memory|sqlite] [--json FILE]
+
+One client keeps 64 or more commands under way on three processes, of a counter (its snapshot is a few bytes) or of a
+store of 100,000 keys with 180 bytes each (its snapshot is about 20 MiB).  One run, in this order, and the load pauses
+only for the restarts:
+
+* *bounds*: all commands, with snapshots as they come by default; resident memory and bytes on disk of each peer, every
+  twentieth of the way;
+* *snapshots under load*: windows without a snapshot, and windows in which all three peers are told to take one, from
+  the first request to the last answer, by turns; what counts is the ratio of their medians, and the longest time
+  without an answer;
+* *a fresh peer under load*: its process is started first; then how long it takes from the request that it become a
+  learner until it has applied all that was committed at that moment, and the throughput meanwhile;
+* *restarts*: of a peer, from its start until it has applied what was committed; of all three at once, from their start
+  until the first command is answered.
+
+Elections are counted as terms that went by, and are not expected before the restarts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from time import perf_counter, sleep
+from typing import Any, Literal, TypeAlias
+
+from actors.calls import Call
+from actors.cluster import Cluster
+from actors.machines.counter import Counter
+from actors.machines.key_value import KeyValue
+from benchmarks.measuring import host, resident_mib, write_json
+from raft_core import Settings
+
+Submit: TypeAlias = Callable[[int], Call[Any]]
+KEYS = 100_000
+VALUE = "x" * 180
+SHARES = 20
+"""Samples on the way."""
+WINDOW = 2.0
+"""Seconds without a snapshot."""
+PATIENCE = 60.0
+
+
+@dataclass
+class Sample:
+    """One moment of the run; memory and disk by peer, in MiB."""
+
+    commands: int
+    seconds: float
+    resident: dict[str, float]
+    disk: dict[str, float]
+
+
+@dataclass
+class Figures:
+    """One run."""
+
+    machine: str
+    storage: str
+    in_flight: int
+    commands: int = 0
+    seconds: float = 0.0
+    samples: list[Sample] = field(default_factory=list)
+    snapshot_mib: float = 0.0
+    quiet: list[float] = field(default_factory=list)
+    """Commands a second in windows without a snapshot."""
+    taking: list[float] = field(default_factory=list)
+    """The same while one is taken."""
+    taking_seconds: list[float] = field(default_factory=list)
+    longest_gap: float = 0.0
+    """Seconds without an answer while snapshots were taken or sent."""
+    before_sending: float = 0.0
+    sending: float = 0.0
+    """Commands a second while a fresh peer is brought up to date."""
+    catch_up_seconds: float = 0.0
+    elections: int = 0
+    restart_of_one: float = 0.0
+    restart_of_all: float = 0.0
+
+
+class Load:
+    """A thread that keeps commands under way until it is told to stop."""
+
+    def __init__(self, submit: Submit, in_flight: int) -> None:
+        self._submit = submit
+        self._in_flight = in_flight
+        self._stopping = False
+        self.answered = 0
+        self.longest_gap = 0.0
+        """Seconds between two answers; may be set to 0."""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        calls: deque[Call[Any]] = deque()
+        number, last = 0, perf_counter()
+        while not self._stopping:
+            while len(calls) < self._in_flight:
+                calls.append(self._submit(number))
+                number += 1
+            calls.popleft().result(PATIENCE)
+            self.answered += 1
+            now = perf_counter()
+            self.longest_gap, last = max(self.longest_gap, now - last), now
+        for call in calls:
+            call.result(PATIENCE)
+            self.answered += 1
+
+    def stop(self) -> None:
+        """Submit no more and wait for the rest."""
+        self._stopping = True
+        self._thread.join()
+
+    def rate(self, work: Callable[[], object]) -> tuple[float, float]:
+        """Commands a second, and seconds, while `work` is done."""
+        answered, began = self.answered, perf_counter()
+        work()
+        seconds = perf_counter() - began
+        return (self.answered - answered) / seconds, seconds
+
+
+class Run:
+    """One cluster, measured."""
+
+    def __init__(self, cluster: Cluster, submit: Submit, directory: Path, figures: Figures) -> None:
+        self._cluster = cluster
+        self._submit = submit
+        self._directory = directory
+        self.figures = figures
+
+    def all_of_it(self, commands: int, windows: int, tell: Callable[[str], None]) -> None:
+        """See the module."""
+        self._fill()
+        term, load = self._term(), Load(self._submit, self.figures.in_flight)
+        try:
+            self._bounds(load, commands, tell)
+            load.longest_gap = 0.0
+            self._snapshots_under_load(load, windows, tell)
+            self._fresh_peer(load)
+            self.figures.longest_gap = load.longest_gap
+            self.figures.elections = self._term() - term
+        finally:
+            load.stop()
+        self._restarts()
+
+    def _fill(self) -> None:
+        """Every key once, so that the state has its size from the beginning."""
+        if self.figures.machine == "store":
+            calls = deque(self._submit(number) for number in range(1024))
+            for number in range(1024, KEYS):
+                calls.popleft().result()
+                calls.append(self._submit(number))
+            for call in calls:
+                call.result()
+        self._cluster.leader()
+
+    def _term(self) -> int:
+        return max(status.term for status in self._cluster.status(5.0).values() if status is not None)
+
+    def _bounds(self, load: Load, commands: int, tell: Callable[[str], None]) -> None:
+        began = perf_counter()
+        for share in range(1, SHARES + 1):
+            while load.answered < commands * share // SHARES:
+                sleep(0.005)
+            sample = Sample(load.answered, perf_counter() - began, self._resident(), self._disk())
+            self.figures.samples.append(sample)
+            tell(f"{sample.commands:>9,} {sample.seconds:6.1f} s  {_both(sample)}")
+        self.figures.commands, self.figures.seconds = load.answered, perf_counter() - began
+
+    def _resident(self) -> dict[str, float]:
+        members = self._cluster.supervisor.members()
+        return {name: resident_mib([process_id]) for name, (_, _, process_id) in members.items()}
+
+    def _disk(self) -> dict[str, float]:
+        sizes: dict[str, float] = {}
+        for path in self._directory.rglob("*"):
+            try:
+                size = path.stat().st_size if path.is_file() else 0
+            except FileNotFoundError:  # a snapshot that made room for the next one
+                continue
+            peer = next((part for part in path.parts if part in self._cluster.nodes), None)
+            if peer is not None:
+                sizes[peer] = sizes.get(peer, 0.0) + size / (1 << 20)
+        return sizes
+
+    def _snapshots_under_load(self, load: Load, windows: int, tell: Callable[[str], None]) -> None:
+        figures = self.figures
+        for _ in range(windows):
+            figures.quiet.append(load.rate(lambda: sleep(WINDOW))[0])
+            rate, seconds = load.rate(self._snapshot_everywhere)
+            figures.taking.append(rate)
+            figures.taking_seconds.append(seconds)
+            tell(f"quiet {figures.quiet[-1]:,.0f}/s, taking a snapshot {rate:,.0f}/s for {seconds:.3f} s")
+        files = [path.stat().st_size for path in self._directory.rglob("*.snapshot")]
+        figures.snapshot_mib = max(files, default=0) / (1 << 20)
+
+    def _snapshot_everywhere(self) -> None:
+        with ThreadPoolExecutor(len(self._cluster.nodes)) as hands:
+            for done in [hands.submit(self._cluster.snapshot, name, timeout=PATIENCE) for name in self._cluster.nodes]:
+                done.result()
+
+    def _fresh_peer(self, load: Load) -> None:
+        figures = self.figures
+        name = self._cluster.supervisor.add(None)
+        figures.before_sending = load.rate(lambda: sleep(WINDOW))[0]
+        figures.sending, figures.catch_up_seconds = load.rate(lambda: self._bring_up_to_date(name))
+
+    def _bring_up_to_date(self, name: str) -> None:
+        wanted = max(status.commit_index for status in self._cluster.status().values() if status is not None)
+        self._cluster.add(name, promote=False, timeout=PATIENCE)
+        self._wait_applied(name, wanted)
+
+    def _wait_applied(self, name: str, wanted: int) -> None:
+        while (status := self._cluster.status().get(name)) is None or status.applied_index < wanted:
+            sleep(0.01)
+
+    def _restarts(self) -> None:
+        cluster, figures = self._cluster, self.figures
+        name = next(name for name in cluster.nodes if name != cluster.leader())
+        wanted = max(status.commit_index for status in cluster.status().values() if status is not None)
+        cluster.kill(name)
+        began = perf_counter()
+        cluster.restart(name)
+        self._wait_applied(name, wanted)
+        figures.restart_of_one = perf_counter() - began
+        nodes = cluster.nodes
+        for name in nodes:
+            cluster.kill(name)
+        began = perf_counter()
+        with ThreadPoolExecutor(len(nodes)) as hands:
+            list(hands.map(cluster.restart, nodes))
+        self._submit(0).result(PATIENCE)
+        figures.restart_of_all = perf_counter() - began
+
+
+def _both(sample: Sample) -> str:
+    return (
+        f"memory {' '.join(f'{mib:.0f}' for mib in sample.resident.values())} MiB, "
+        f"disk {' '.join(f'{mib:.0f}' for mib in sample.disk.values())} MiB"
+    )
+
+
+@contextmanager
+def _started(
+    machine: str, storage: Literal["memory", "sqlite"], directory: Path
+) -> Iterator[tuple[Cluster, Callable[[int], Call[Any]]]]:
+    """A cluster whose files are in `directory`, and its command number so and so."""
+    kept = tempfile.tempdir
+    tempfile.tempdir = str(directory)
+    try:
+        if machine == "counter":
+            with Counter.cluster(storage=storage, settings=Settings(), timeout=PATIENCE) as counter:
+                yield counter.cluster, lambda number: counter.incr.submit(1)
+        else:
+            with KeyValue.cluster(storage=storage, settings=Settings(), timeout=PATIENCE) as store:
+                yield store.cluster, lambda number: store.put.submit(f"key {number % KEYS}", VALUE)
+    finally:
+        tempfile.tempdir = kept
+
+
+def measured(
+    machine: str,
+    storage: Literal["memory", "sqlite"],
+    *,
+    commands: int,
+    in_flight: int,
+    windows: int,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Figures:
+    """One run."""
+    figures = Figures(machine, storage, in_flight)
+    with (
+        tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as directory,
+        _started(machine, storage, Path(directory)) as (cluster, submit),
+    ):
+        Run(cluster, submit, Path(directory), figures).all_of_it(commands, windows, tell)
+    return figures
+
+
+def table(runs: list[Figures]) -> list[str]:
+    """For people, in Markdown: one column for each run."""
+    rows: list[tuple[str, Callable[[Figures], str]]] = [
+        ("commands", lambda one: f"{one.commands:,}"),
+        ("in flight", lambda one: f"{one.in_flight:,}"),
+        ("commands/s", lambda one: f"{one.commands / one.seconds:,.0f}"),
+        ("snapshot, MiB", lambda one: f"{one.snapshot_mib:.1f}"),
+        ("largest peer, MiB: a tenth, half, all of the way", lambda one: _along(one, "resident")),
+        ("largest directory, MiB: the same, and its peak", lambda one: _along(one, "disk")),
+        ("taking a snapshot lasts, s", lambda one: f"{median(one.taking_seconds):.2f}"),
+        ("throughput meanwhile / before", lambda one: f"{median(one.taking) / median(one.quiet):.2f}"),
+        ("a fresh peer catches up in, s", lambda one: f"{one.catch_up_seconds:.2f}"),
+        ("throughput meanwhile / before (sent)", lambda one: f"{one.sending / one.before_sending:.2f}"),
+        ("longest time without an answer, s", lambda one: f"{one.longest_gap:.3f}"),
+        ("elections", lambda one: f"{one.elections}"),
+        ("restart of a peer, s", lambda one: f"{one.restart_of_one:.2f}"),
+        ("restart of all, s", lambda one: f"{one.restart_of_all:.2f}"),
+    ]
+    lines = ["| | " + " | ".join(f"{one.machine}, {one.storage}" for one in runs) + " |"]
+    lines.append("|---|" + "---:|" * len(runs))
+    lines += [f"| {title} | " + " | ".join(show(one) for one in runs) + " |" for title, show in rows]
+    return lines
+
+
+def _along(one: Figures, what: str) -> str:
+    sizes = [max(getattr(sample, what).values()) for sample in one.samples]
+    places = [sizes[SHARES // 10 - 1], sizes[SHARES // 2 - 1], sizes[-1]]
+    return ", ".join(f"{size:.0f}" for size in (places if what == "resident" else [*places, max(sizes)]))
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--commands", type=int, default=1_000_000)
+    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--windows", type=int, default=7)
+    parser.add_argument("--machine", choices=("counter", "store"), action="append")
+    parser.add_argument("--storage", choices=("memory", "sqlite"), action="append")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    runs = []
+    for machine in options.machine or ["counter", "store"]:
+        for storage in options.storage or ["memory", "sqlite"]:
+            print(f"{machine}, {storage}", flush=True)
+            runs.append(
+                measured(
+                    machine,
+                    storage,
+                    commands=options.commands,
+                    in_flight=options.in_flight,
+                    windows=options.windows,
+                    tell=lambda line: print(line, flush=True),
+                )
+            )
+    print("\n".join(table(runs)))
+    write_json(options.json, {"host": host(), "runs": runs})
+
+
+if __name__ == "__main__":
+    main()
