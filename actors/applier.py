@@ -18,6 +18,7 @@ from msgspec import Struct
 from actors.errors import ActorumError
 from actors.machine import MachineHost
 from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Results
+from actors.snapshot_saving import Outcome
 from actors.snapshot_taking import SnapshotTaker
 from raft_core import Entry, LogIndex, ServerId, Snapshot, Term
 
@@ -78,11 +79,17 @@ class TakeSnapshot(Struct, frozen=True, gc=False):
     batch_id: int
 
 
+class Saved(Struct, frozen=True, gc=False):
+    """A snapshot that was under way has come to its end."""
+
+    outcome: Outcome
+
+
 class Abandon(Struct, frozen=True, gc=False):
     """This server leads no more: tell everybody who waits that the outcome is unknown here."""
 
 
-Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Query | Fingerprint | Follow | Abandon
+Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Saved | Query | Fingerprint | Follow | Abandon
 
 
 class Replies(Protocol):
@@ -103,14 +110,19 @@ class Applier:
         applied: Callable[[LogIndex], None],
         taker: SnapshotTaker,
         taken: Callable[[Snapshot], None],
+        later: Callable[[Saved], None] | None = None,
     ) -> None:
-        """`applied` is told how far the machine is, `taken` which snapshot is on disk."""
+        """`applied` is told how far the machine is, `taken` which snapshot is on disk; `later`, in whatever thread,
+        brings work back to here.  Without it everything must be saved at once."""
         self._server_id = server_id
         self._machine = machine
         self._replies = replies
         self._applied = applied
         self._taker = taker
         self._taken = taken
+        self._later = later
+        self._askers: list[tuple[TakeSnapshot, LogIndex]] = []
+        """Who asked for a snapshot, and of what at least."""
         self._waiting: deque[Expect] = deque()
         self._followers: list[ClientId] = []
         self.applied_index: LogIndex = machine.last_applied
@@ -126,7 +138,10 @@ class Applier:
                 case Restore():
                     self._restore(item)
                 case TakeSnapshot():
-                    self._take_snapshot(item)
+                    self._askers.append((item, self.applied_index))
+                    self._take_snapshot()
+                case Saved():
+                    self._saved(item.outcome)
                 case Expect():
                     self._waiting.append(item)
                 case Query(client_id=client_id, batch_id=batch_id):
@@ -142,7 +157,7 @@ class Applier:
                     assert_never(item)
         if self.applied_index != before:
             self._applied(self.applied_index)
-            self._tell_of(self._taker.take_if_due())
+            self._tell_of(self._taker.take_if_due(self._tell_later))
 
     def _apply(self, work: Apply) -> None:
         replies = self._machine.apply_batch(work.first_index, work.entries)
@@ -162,14 +177,40 @@ class Applier:
         self.applied_index = work.snapshot.last_included_index
         self._abandon_all()
 
-    def _take_snapshot(self, work: TakeSnapshot) -> None:
-        try:
-            snapshot = self._taker.take()
-        except ActorumError as error:
-            self._replies.reply(work.client_id, Administered(work.batch_id, "refused", reason=error.what))
+    def _take_snapshot(self) -> None:
+        """For those who asked; if one is under way, it may be of less than they want, and they wait for it."""
+        if self._taker.is_under_way or not self._askers:
             return
-        self._tell_of(snapshot)
-        self._replies.reply(work.client_id, Administered(work.batch_id, "done", self.applied_index))
+        try:
+            self._tell_of(self._taker.take(self._tell_later))
+        except ActorumError as error:
+            self._answer_askers(error, self.applied_index)
+            return
+        if not self._taker.is_under_way:
+            self._answer_askers(None, self.applied_index)
+
+    def _answer_askers(self, error: ActorumError | None, index: LogIndex) -> None:
+        """Everything up to `index` is in a snapshot, or cannot be."""
+        for asked, wanted in self._askers:
+            if wanted <= index and error is None:
+                self._replies.reply(asked.client_id, Administered(asked.batch_id, "done", index))
+            elif wanted <= index and error is not None:
+                self._replies.reply(asked.client_id, Administered(asked.batch_id, "refused", reason=error.what))
+        self._askers = [(asked, wanted) for asked, wanted in self._askers if wanted > index]
+
+    def _tell_later(self, outcome: Outcome) -> None:
+        """In whatever thread."""
+        assert self._later is not None, "only those who can be told later have something saved behind them"
+        self._later(Saved(outcome))
+
+    def _saved(self, outcome: Outcome) -> None:
+        self._taker.saved(outcome)
+        if isinstance(outcome, Snapshot):
+            self._tell_of(outcome)
+            self._answer_askers(None, outcome.last_included_index)
+        else:
+            self._answer_askers(outcome, self.applied_index)
+        self._take_snapshot()
 
     def _tell_of(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:

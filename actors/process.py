@@ -40,8 +40,8 @@ SWITCH_INTERVAL = 0.001
 heartbeats (the default, 5 ms, shows in the latency of commits)."""
 
 
-def open_disk(spec: PeerSpec) -> Disk:
-    """The log and the snapshots that `spec` asks for."""
+def open_disk(spec: PeerSpec, *, in_own_process: bool = False) -> Disk:
+    """The log and the snapshots that `spec` asks for; `in_own_process`: nobody else is in this one."""
     if spec.directory is None:
         return Disk.in_memory()
     directory = Path(spec.directory)
@@ -54,7 +54,7 @@ def open_disk(spec: PeerSpec) -> Disk:
     except BaseException:
         storage.close()
         raise
-    return Disk(storage, snapshots)
+    return Disk(storage, snapshots, saves_behind=in_own_process)
 
 
 def _open_storage(spec: PeerSpec, directory: Path) -> Storage:
@@ -133,7 +133,7 @@ def live_as_peer(
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
     try:
         spec = msgpack.decode(encoded_spec, type=PeerSpec)
-        start(spec, open_disk(spec), channel, ended.put)
+        start(spec, open_disk(spec, in_own_process=True), channel, ended.put)
         error = ended.get()
     except Exception as failure:
         error = failure

@@ -4,6 +4,8 @@ A snapshot is due when enough entries, or enough bytes of commands, were applied
 as many bytes were applied as the last one had.  So taking snapshots costs at most as much again as writing the log,
 however large the state grows (paper 7: "when the log reaches a fixed size in bytes"; thesis 5.1.3).
 
+Saving may go on behind the applier (`snapshot_saving`); one snapshot is under way at a time.
+
 A machine that cannot be saved is told of once, and again by whoever asks for a snapshot by hand; its log grows.
 """
 
@@ -15,6 +17,7 @@ from typing import Final
 
 from actors.errors import ActorumError
 from actors.machine import MachineHost
+from actors.snapshot_saving import UNKNOWN, Outcome, Saver, SavingHere, Tell
 from actors.storage.port import Snapshots
 from raft_core import Configured, Entry, LogIndex, Settings, Snapshot, Term
 from raft_core.configuration import decode_configuration
@@ -30,22 +33,36 @@ _CONFIGURATION: Final = EntryKind.CONFIGURATION
 """Every entry is compared with it, and a member of an enumeration takes long to look up."""
 
 
+def _nobody(outcome: Outcome) -> None:
+    """Who saves at once has nobody to tell."""
+
+
 class SnapshotTaker:
     """Knows what was applied, and when the next snapshot of it is due.  It belongs to the applier."""
 
     def __init__(
-        self, machine: MachineHost, snapshots: Snapshots, settings: Settings, latest: Snapshot | None, base: Configured
+        self,
+        machine: MachineHost,
+        snapshots: Snapshots,
+        settings: Settings,
+        latest: Snapshot | None,
+        base: Configured,
+        saver: Saver | None = None,
     ) -> None:
         """`base`: the latest members among what is applied; `latest`: the snapshot that the machine came from."""
         self._machine = machine
         self._snapshots = snapshots
+        self._saver = saver or SavingHere(machine, snapshots)
         self._settings = settings
         self._configured = base
         self._last_included: tuple[LogIndex, Term] = (0, 0)
+        self._saved_index: LogIndex = 0
         self._last_size = 0
         self._entries = 0
         self._bytes = 0
         self._is_unsavable = False
+        self.is_under_way = False
+        """One is being saved behind; another can be begun when `saved` was told of it."""
         if latest is not None:
             self._begin_behind(latest)
 
@@ -68,32 +85,55 @@ class SnapshotTaker:
         self._configured = snapshot.configured
         self._begin_behind(snapshot)
 
-    def take_if_due(self) -> Snapshot | None:
-        """Take one if it is time."""
+    def take_if_due(self, tell: Tell = _nobody) -> Snapshot | None:
+        """Take one if it is time; see `take`."""
         settings = self._settings
         enough = self._entries >= settings.snapshot_entries or self._bytes >= settings.snapshot_bytes
-        if not enough or self._bytes < self._last_size or not settings.snapshot_entries:
+        if not enough or self._bytes < self._last_size or not settings.snapshot_entries or self.is_under_way:
             return None
         try:
-            return self.take()
+            return self.take(tell)
         except ActorumError as error:
-            if not self._is_unsavable:
-                LOG.warning("no snapshot was taken, the log goes on growing: %s", error)
-            self._is_unsavable = True
-            self._entries, self._bytes = 0, 0
+            self._warn(error)
             return None
 
-    def take(self) -> Snapshot | None:
-        """Take one now; None if nothing was applied since the last one.  Raises an `ActorumError` if it cannot be."""
-        if not self._entries:
-            return None
+    def _warn(self, error: ActorumError) -> None:
+        if not self._is_unsavable:
+            LOG.warning("no snapshot was taken, the log goes on growing: %s", error)
+        self._is_unsavable = True
+        self._entries, self._bytes = 0, 0
+
+    def take(self, tell: Tell = _nobody) -> Snapshot | None:
+        """Take one now; None if there is nothing that the last one has not, or if it `is_under_way`: then `tell` is
+        called in whatever thread, and `saved` is to be told.  Raises an `ActorumError` if it cannot be."""
         index, term = self._last_included
-        snapshot = self._snapshots.save(index, term, self._configured, self._machine.save())
-        LOG.info("a snapshot of %d bytes stands for everything up to entry %d", snapshot.size, index)
-        self._begin_behind(snapshot)
-        return snapshot
+        if self.is_under_way or index == self._saved_index:
+            return None
+        size = self._last_size + self._bytes if self._saved_index else UNKNOWN
+        outcome = self._saver.save(index, term, self._configured, size, tell)
+        if isinstance(outcome, ActorumError):
+            raise outcome
+        self._entries, self._bytes = 0, 0
+        self.is_under_way = outcome is None
+        if outcome is not None:
+            self._keep(outcome)
+        return outcome
+
+    def saved(self, outcome: Outcome) -> None:
+        """What was under way has come to its end."""
+        self.is_under_way = False
+        if isinstance(outcome, Snapshot):
+            self._keep(outcome)
+        else:
+            self._warn(outcome)
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        LOG.info("a snapshot of %d bytes stands for all up to entry %d", snapshot.size, snapshot.last_included_index)
+        self._saved_index = max(self._saved_index, snapshot.last_included_index)
+        self._last_size = snapshot.size
 
     def _begin_behind(self, snapshot: Snapshot) -> None:
+        """The machine is what `snapshot` holds."""
         self._last_included = snapshot.last_included_index, snapshot.last_included_term
-        self._last_size = snapshot.size
+        self._saved_index, self._last_size = snapshot.last_included_index, snapshot.size
         self._entries, self._bytes = 0, 0

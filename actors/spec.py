@@ -14,6 +14,7 @@ from actors.control import ControlChannel
 from actors.errors import ActorumError
 from actors.interpreter import Recorder
 from actors.machine import MachineHost
+from actors.snapshot_saving import saver_of
 from actors.snapshot_taking import SnapshotTaker
 from actors.storage.disk import Disk
 from raft_core import Effect, LogIndex, Server, ServerId, Settings, restore
@@ -116,4 +117,5 @@ def restored(config: PeerConfig, disk: Disk, machine: MachineHost, randomness: R
     )
     if snapshot is not None:
         machine.restore(disk.snapshots.load(snapshot))
-    return server, SnapshotTaker(machine, disk.snapshots, config.settings, snapshot, server.configurations[0])
+    saver = saver_of(machine, disk.snapshots, behind=disk.saves_behind)
+    return server, SnapshotTaker(machine, disk.snapshots, config.settings, snapshot, server.configurations[0], saver)

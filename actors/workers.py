@@ -14,7 +14,7 @@ from typing import Any
 
 from pykka import ActorDeadError, ActorRef, ThreadingActor
 
-from actors.applier import Applier, Work
+from actors.applier import Applier, Saved, Work
 from actors.interpreter import Written
 from actors.machine import MachineHost
 from actors.mailbox import Batch, DrainingInbox, ReplyLink
@@ -71,13 +71,18 @@ class ApplierActor(_Worker):
         super().__init__(tell)
         self._machine = machine
         self._links = ReplyLinks()
-        self._applier = Applier(server_id, machine, self._links, self._applied, taker, self._taken)
+        self._applier = Applier(server_id, machine, self._links, self._applied, taker, self._taken, self._later)
 
     def _applied(self, index: LogIndex) -> None:
         self._tell(AppliedUpTo(index, self._machine.next_deadline))
 
     def _taken(self, snapshot: Snapshot) -> None:
         self._tell(Taken(snapshot))
+
+    def _later(self, saved: Saved) -> None:
+        """From the thread that waited for it."""
+        with contextlib.suppress(ActorDeadError):
+            self.actor_ref.tell([saved])
 
     def on_receive(self, message: Any) -> None:
         """A `Batch` of work and of client links, in order."""

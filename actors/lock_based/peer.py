@@ -171,7 +171,13 @@ class LockedPeer:
         deadlines = Deadlines(randomness)
         server, taker = restored(config, disk, machine, randomness)
         self._applier = Applier(
-            config.server_id, machine, world.applier_voice, self._note_applied, taker, self._note_snapshot
+            config.server_id,
+            machine,
+            world.applier_voice,
+            self._note_applied,
+            taker,
+            self._note_snapshot,
+            lambda saved: self._work.put([[saved]]),
         )
         interpreter = Interpreter(
             server,

@@ -42,9 +42,11 @@ class Arrival(NamedTuple):
 class Disk:
     """The two ports of one server, written together.  One caller at a time."""
 
-    def __init__(self, storage: Storage, snapshots: Snapshots) -> None:
+    def __init__(self, storage: Storage, snapshots: Snapshots, *, saves_behind: bool = False) -> None:
+        """`saves_behind`: this process is the server's alone, so that copies of it may write snapshots."""
         self.storage = storage
         self.snapshots = snapshots
+        self.saves_behind = saves_behind
 
     @classmethod
     def in_memory(cls) -> Disk:

@@ -22,10 +22,11 @@ Rules of the files
 
 Who may call what at the same time
 ----------------------------------
-`save` is the applier's; `receive`, `received`, `latest` and `prune` are the disk's; the two may be at work at the same
-time, and `read` and `load` beside both, in any thread.  This needs no lock: those that write never use the same name
-(rule 2; unfinished files have an ending for each), a name appears at once, and readers open what they read anew each
-time, so that a file which is removed meanwhile is either read or `SnapshotGone`.
+`save` is the applier's, and so are its two halves, of which a copy of the process may do the first; `receive`,
+`received`, `latest` and `prune` are the disk's; the two may be at work at the same time, and `read` and `load` beside
+both, in any thread.  This needs no lock: those that write never use the same name (rule 2; unfinished files have an
+ending for each), a name appears at once, and readers open what they read anew each time, so that a file which is
+removed meanwhile is either read or `SnapshotGone`.
 
 Rejected: snapshots as blobs in the database (a snapshot would hold up every write of the log, and pages freed by an old
 one stay in the file); one file that is overwritten (a crash would leave neither snapshot).
@@ -107,20 +108,41 @@ class SnapshotFiles:
         self, last_included_index: LogIndex, last_included_term: Term, configured: Configured, content: bytes
     ) -> Snapshot:
         """Write a snapshot of this server's own; it is durable when this returns."""
+        return self.publish(self.write_down(last_included_index, last_included_term, configured, content))
+
+    def write_down(
+        self, last_included_index: LogIndex, last_included_term: Term, configured: Configured, content: bytes
+    ) -> Snapshot:
+        """Write one that nobody reads before `publish`."""
         checksum = sha256(content).hexdigest()
         snapshot = Snapshot(last_included_index, last_included_term, configured, len(content), checksum)
         unfinished = self._path(snapshot, f".{self._token}{_SAVING}")
+        with self._removed_if_it_fails(unfinished), unfinished.open("wb") as file:
+            file.write(self._head(snapshot))
+            file.write(content)
+            self._sync(file)
+        return snapshot
+
+    def publish(self, snapshot: Snapshot) -> Snapshot:
+        """What was written down is one of this server's snapshots from now on."""
+        unfinished = self._path(snapshot, f".{self._token}{_SAVING}")
+        with self._removed_if_it_fails(unfinished):
+            self._publish(unfinished, self._path(snapshot))
+        return snapshot
+
+    def forget_unfinished(self) -> None:
+        """Remove what was written down and will not be published."""
+        with self._failing(self.directory):
+            self._remove_unfinished(_SAVING)
+
+    @contextlib.contextmanager
+    def _removed_if_it_fails(self, unfinished: Path) -> Iterator[None]:
         try:
             with self._failing(unfinished):
-                with unfinished.open("wb") as file:
-                    file.write(self._head(snapshot))
-                    file.write(content)
-                    self._sync(file)
-                self._publish(unfinished, self._path(snapshot))
+                yield
         except BaseException:
             remove_if_there(unfinished)  # the disk may be full because of it
             raise
-        return snapshot
 
     def _publish(self, unfinished: Path, path: Path) -> None:
         """Give a complete file its name: see rule 1."""

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -50,8 +51,8 @@ from tests.chaos.storm_plan import KINDS, Step, planned
 from tests.chaos.storm_witness import LogWitness
 
 NODES = 5
-SETTINGS = Settings(snapshot_entries=500, trailing_entries=50, max_promotion_lag=200)
-"""Logs are short, so that who comes late is sent a snapshot."""
+SETTINGS = Settings(snapshot_entries=1000, trailing_entries=50, max_promotion_lag=200)
+"""Logs are short, so that who comes late is sent a snapshot; not so short that no copy of a peer would save it."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def _look_into(storm: Storm, outcome: Outcome) -> None:
         "answered": len(ends),
         "unknown": len(history) - len(ends),
         "refused": outcome.refused,
-        "longest_gap_s": round(max((b - a for a, b in zip(ends, ends[1:], strict=False)), default=0) / 1e9, 2),
+        "longest_gap_s": round(max((b - a for a, b in pairwise(ends)), default=0) / 1e9, 2),
         "leaders": len(storm.witness.leaders),
         "snapshots_installed": storm.witness.jumps,
         "most_harmed": storm.most_harmed,

@@ -72,8 +72,8 @@ class Situation:
     @classmethod
     def of(cls, leader: Status) -> Situation:
         """As the leader has it."""
-        groups = (frozenset(names) for names in (leader.voters, leader.old_voters, leader.learners))
-        return cls(*groups, leader.server_id)
+        voters, old_voters, learners = map(frozenset, (leader.voters, leader.old_voters, leader.learners))
+        return cls(voters, old_voters, learners, leader.server_id)
 
     @property
     def members(self) -> frozenset[ServerId]:

@@ -42,7 +42,7 @@ class Step(NamedTuple):
     """Seconds behind it."""
 
     def __str__(self) -> str:
-        words = [self.kind]
+        words: list[str] = [self.kind]
         words += ["leader"] if self.leader else []
         words += ["!"] if self.to_the_edge else []
         words += [f"for {self.lasts}"] if self.kind in HARMFUL and self.lasts else []

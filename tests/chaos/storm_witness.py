@@ -53,7 +53,7 @@ class LogWitness:
             self._in_order(server_id, message)
             for index, entry in enumerate(message.entries, message.first_index):
                 if self.log.setdefault(index, entry) != entry:
-                    self.problems.append(f"State Machine Safety: {server_id} applied {entry} at {index}, others another")
+                    self.problems.append(f"State Machine Safety: at {index}, {server_id} applied {entry}, others not")
 
     def gone(self, server_id: ServerId) -> None:
         """It says no more; another incarnation begins where it likes."""
