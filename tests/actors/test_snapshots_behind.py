@@ -185,6 +185,7 @@ def test_a_copy_that_is_killed_leaves_nothing_and_the_next_one_succeeds(
     large: Large, hand: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     under_way, copy = copy_at_work(large, hand)
+    (tmp_path / "n1" / "snapshots" / "half.saving").write_bytes(b"what it has written so far")
     os.kill(copy, signal.SIGKILL)
     with pytest.raises(SnapshotFailed, match="could not take"):
         under_way.result(PATIENCE)
