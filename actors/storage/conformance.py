@@ -10,8 +10,9 @@ Subclass `StorageConformance` in a test module and say how to make a storage and
             storage.close()
             return MyStorage(storage.path)
 
-A backend that can fail (nearly every one can) also mixes in `FailureConformance` and says how to make its disk fail for
-real: a size limit, a full file system.  Needs pytest and hypothesis, which nothing else in this package does.
+A backend that can fail (nearly every one can) also mixes in `FailureConformance` and says how to make its disk full and
+how to make it fail, for real: a limit on sizes, a small file system, a file that can only be read.  Needs pytest and
+hypothesis, which nothing else in this package does.
 
 Every test compares with a model that is too simple to be wrong: a term, a vote, a tuple of entries, and the index and
 term before the first of them.
@@ -27,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from actors.storage.port import Extent, LogGap, Storage, StorageError, Stored
+from actors.storage.port import DiskFull, Extent, LogGap, Storage, StorageError, Stored
 from raft_core.configuration import Configured, Snapshot, configuration
 from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
 from raft_core.types import Entry, EntryKind, LogIndex, Term
@@ -300,26 +301,65 @@ class FailureConformance(_Suite):
     """What a storage must do when its disk fails: mix in next to `StorageConformance`."""
 
     @abstractmethod
-    def fail_soon(self, storage: Storage) -> Callable[[], None]:
-        """Make the disk under `storage` refuse to grow by a mebibyte; returns what takes the obstacle away again."""
+    def fill(self, storage: Storage) -> Callable[[], None]:
+        """Make the disk under `storage` refuse to grow by a mebibyte; returns what makes room again."""
+
+    @abstractmethod
+    def break_down(self, storage: Storage) -> Callable[[], None]:
+        """Make writes to the disk fail, but not for want of room; returns what takes the obstacle away again."""
+
+    def test_a_write_without_room_leaves_nothing_and_is_made_when_there_is_room(self) -> None:
+        storage = self.make_storage()
+        storage.write(BEFORE)
+        make_room = self.fill(storage)
+        try:
+            for _ in range(3):
+                with pytest.raises(DiskFull):
+                    storage.write(LARGE)
+        finally:
+            make_room()
+        assert storage.load() == after(Stored(), BEFORE)
+        storage.write(LARGE)
+        storage.write([append(2, entries_of(2, 1))])
+        expected = after(after(Stored(), [*BEFORE, *LARGE]), [append(2, entries_of(2, 1))])
+        assert storage.load() == expected
+        storage = self.reopen(storage)
+        assert storage.load() == expected
+        storage.close()
+
+    def test_what_was_refused_is_not_there_for_the_next_peer_either(self) -> None:
+        storage = self.make_storage()
+        storage.write(BEFORE)
+        make_room = self.fill(storage)
+        try:
+            with pytest.raises(DiskFull):
+                storage.write(LARGE)
+        finally:
+            make_room()
+        storage = self.reopen(storage)
+        assert storage.load() == after(Stored(), BEFORE)
+        storage.close()
 
     def test_a_failed_write_is_final_even_when_the_disk_is_well_again(self) -> None:
         storage = self.make_storage()
-        before = after(Stored(), [PersistTermAndVote(1, "n1"), append(0, entries_of(1, 2))])
-        storage.write([PersistTermAndVote(1, "n1"), append(0, entries_of(1, 2))])
-        repair = self.fail_soon(storage)
-        changes: list[PersistEffect] = [PersistTermAndVote(2, "n2"), append(1, (Entry(2, b"x" * MEBIBYTE),))]
+        storage.write(BEFORE)
+        repair = self.break_down(storage)
         try:
             with pytest.raises(StorageError) as first:
-                storage.write(changes)
+                storage.write(LARGE)
         finally:
             repair()
+        assert not isinstance(first.value, DiskFull)
         with pytest.raises(StorageError) as second:
             storage.write([PersistTermAndVote(3, "n3")])
         assert second.value is first.value
         storage = self.reopen(storage)
-        assert storage.load() in (before, after(before, changes))
+        assert storage.load() in (after(Stored(), BEFORE), after(after(Stored(), BEFORE), LARGE))
         storage.close()
+
+
+BEFORE: list[PersistEffect] = [PersistTermAndVote(1, "n1"), append(0, entries_of(1, 2))]
+LARGE: list[PersistEffect] = [PersistTermAndVote(2, "n2"), append(1, (Entry(2, b"x" * MEBIBYTE),))]
 
 
 @st.composite

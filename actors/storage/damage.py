@@ -10,7 +10,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from actors.storage.port import CorruptStorage, StorageError, StorageInUse, UnknownFormat, WrongCluster
+from actors.storage.port import CorruptStorage, DiskFull, StorageError, StorageInUse, UnknownFormat, WrongCluster
+from actors.storage.room import is_for_want_of_room
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _MISFIT = {0, sqlite3.SQLITE_ERROR}
@@ -83,7 +84,7 @@ def translated(path: Path, cause: Exception) -> StorageError:
         return corrupt(path, str(cause))
     if code in _IN_USE:
         return locked(path)
-    return _failed(path, cause)
+    return _full(path, cause) if is_for_want_of_room(path, cause) else _failed(path, cause)
 
 
 def locked(path: Path) -> StorageInUse:
@@ -91,6 +92,15 @@ def locked(path: Path) -> StorageInUse:
         f"the data of this server is in use: something other than a peer has the database {path} open",
         why="a peer needs the file for itself",
         fix=f"find out who has it open (fuser -v {path}) and end that program",
+    )
+
+
+def _full(path: Path, cause: Exception) -> DiskFull:
+    return DiskFull(
+        f"there is no room on the disk of {path}: {cause}",
+        why="nothing of what was to be written is there, and nothing was acknowledged that depends on it. A running "
+        "peer tries again until there is room; until then it neither leads nor votes",
+        fix=f"make room (df -h {path.parent}; quota; ulimit -f)",
     )
 
 

@@ -7,18 +7,24 @@ and another stretch begins.  So no compaction is ever carried out before the par
 A log is cut only where a durable snapshot holds what is dropped (paper 7).  A crash may come between the two; `load`
 then finds a snapshot that the log knows nothing of and does what the core would have done: see `reconcile`.  Once the
 log is cut, snapshots older than the newest are of no use and are forgotten, not before.
+
+A full disk refuses a transaction as a whole (`DiskFull`).  What stood before it in the stream is done and is not done
+again; it and what stands behind it wait here, in order, until somebody lets it `go_on`.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import takewhile
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from actors.storage.memory import MemoryStorage
 from actors.storage.memory_snapshots import MemorySnapshots
-from actors.storage.port import CorruptStorage, LogGap, Snapshots, Storage, Stored
+from actors.storage.port import CorruptStorage, DiskFull, LogGap, Snapshots, Storage, Stored
 from raft_core.configuration import Snapshot
 from raft_core.effects import CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
 
@@ -47,6 +53,9 @@ class Disk:
         self.storage = storage
         self.snapshots = snapshots
         self.saves_behind = saves_behind
+        self._rest: deque[PersistEffect] = deque()
+        """What is not carried out: after a refusal, and inside `go_on`."""
+        self._arrivals: list[Arrival] = []
 
     @classmethod
     def in_memory(cls) -> Disk:
@@ -71,21 +80,40 @@ class Disk:
         """Make `changes` durable, in order, and say which snapshots arrived.
 
         What stands between two parts of snapshots is one transaction.  Raises `LogGap`, for that transaction, if the
-        log was to be cut where no durable snapshot holds what is dropped.
+        log was to be cut where no durable snapshot holds what is dropped; and `DiskFull` for one that there is no room
+        for: then `go_on` carries out what is left.
         """
-        arrivals: list[Arrival] = []
-        stretch: list[PersistEffect] = []
-        for change in changes:
-            if isinstance(change, ReceiveSnapshotChunk):
-                self._write_log(stretch)
-                stretch = []
-                is_sound = self.snapshots.receive(change.snapshot, change.offset, change.data)
-                if is_sound is not None:
-                    arrivals.append(Arrival(change.snapshot, is_sound))
-            else:
-                stretch.append(change)
-        self._write_log(stretch)
-        return tuple(arrivals)
+        self.put_behind(changes)
+        return self.go_on()
+
+    def put_behind(self, changes: Sequence[PersistEffect]) -> None:
+        """Let `changes` wait behind what a full disk has refused."""
+        self._rest.extend(changes)
+
+    def go_on(self) -> tuple[Arrival, ...]:
+        """Carry out all that waits.  The snapshots that arrived since the last time this or `write` returned."""
+        try:
+            while self._rest:
+                stretch = list(takewhile(lambda change: not isinstance(change, ReceiveSnapshotChunk), self._rest))
+                if stretch:
+                    self._write_log(stretch)
+                for _ in stretch:
+                    self._rest.popleft()
+                if self._rest:
+                    self._receive(self._rest.popleft())
+        except DiskFull:
+            raise
+        except BaseException:
+            self._rest.clear()
+            raise
+        arrivals, self._arrivals = tuple(self._arrivals), []
+        return arrivals
+
+    def _receive(self, part: PersistEffect) -> None:
+        assert isinstance(part, ReceiveSnapshotChunk)
+        is_sound = self.snapshots.receive(part.snapshot, part.offset, part.data)
+        if is_sound is not None:
+            self._arrivals.append(Arrival(part.snapshot, is_sound))
 
     def _write_log(self, stretch: Sequence[PersistEffect]) -> None:
         if not stretch:
@@ -96,7 +124,8 @@ class Disk:
             raise _not_covered(max(compactions), newest)
         self.storage.write(stretch)
         if newest is not None:
-            self.snapshots.prune(newest)
+            with suppress(DiskFull):  # (some file systems need room to remove a name) the next time removes them
+                self.snapshots.prune(newest)
 
     def close(self) -> None:
         """Close the log's storage; snapshots are not held open."""

@@ -1,6 +1,8 @@
 """What a durable file needs besides its bytes: a directory that remembers it, and one owner.
 
-A new name is on the disk only once its directory was fsynced.  The lock is the kernel's (`flock` on a file of its own):
+A new name is on the disk only once its directory was fsynced.  An fsync that fails says nothing of what is on the disk,
+and the next one may succeed although it is not (the kernel forgets what it could not write): so whatever the reason,
+its error is another one than that of a refused `write`.  The lock is the kernel's (`flock` on a file of its own):
 it ends with the process however that ends, so a peer killed with SIGKILL leaves nothing to clean up.  It is a file of
 its own because SQLite's own locks vanish when anything in the same process closes another descriptor of the database (a
 trap of POSIX record locks), and because the database must be examined before SQLite may touch it.
@@ -31,11 +33,19 @@ def make_directory(directory: Path) -> None:
     sync_directory(directory.parent)
 
 
+def sync(descriptor: int) -> None:
+    """Wait until what was written is on the disk.  An `OSError` without a number if that fails."""
+    try:
+        os.fsync(descriptor)
+    except OSError as cause:
+        raise OSError(f"fsync failed: {cause}") from cause
+
+
 def sync_directory(directory: Path) -> None:
     """Make names created, renamed or removed in `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -18,7 +18,9 @@ Rules of the file
    `load` cuts it off.  `write(2)` appends from the front, so a record that is all there and fails its CRC was once
    whole: that is damage, at the end of the file as anywhere else.  The head has a CRC of its own because a damaged
    length would look like such an end.  (A file cut short by someone else cannot be told from a killed process.)
-4. A record that was not taken whole, for want of space, ends the storage: nothing is ever written behind a part of one.
+4. Nothing is ever written behind a part of a record.  One that was not taken whole, for want of room, is cut off at
+   once, or at the latest before the next one; then the write was refused and may be tried again.  To write the journal
+   anew (rule 5) is put off if there is no room for both.
 5. The journal forgets by being written anew: when a compaction leaves more dead than living bytes, what lives goes into
    a new file that takes the name of the old one.  What dies was appended once, so all this writing together is less
    than all appending, whatever the history.  Both files say the same, so it does not matter which a kill leaves.
@@ -41,9 +43,10 @@ from typing import BinaryIO
 from msgspec import DecodeError, msgpack
 
 from actors.storage import damage
-from actors.storage.files import FileLock, make_directory
+from actors.storage.files import FileLock, make_directory, remove_if_there
 from actors.storage.memory import MemoryStorage
-from actors.storage.port import LogGap, StorageError, Stored
+from actors.storage.port import DiskFull, LogGap, StorageError, Stored
+from actors.storage.room import is_for_want_of_room
 from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote
 from raft_core.types import ServerId
 
@@ -81,6 +84,8 @@ class JournalStorage:
         """What the file says; None until it has been read.  The entries are those of the peer's log, not copies."""
         self._size = 0
         """Bytes of all records."""
+        self._has_part = False
+        """Behind them is a part of one that was refused."""
         try:
             self._open()
         except BaseException as cause:
@@ -104,17 +109,14 @@ class JournalStorage:
         if self._content is None:
             self.load()  # it also cuts off the part of a record that this one must not follow
         assert self._content is not None
+        self._content.check(changes)
         try:
-            self._content.write(changes)
             self._append(_record(_encode(changes)))
-            for change in changes:
-                if isinstance(change, CompactLog):
-                    self._forget(self._content.load())
-                    break
-        except LogGap:
-            raise  # `MemoryStorage` refuses before it touches anything
+            self._content.write(changes)
+            if any(isinstance(change, CompactLog) for change in changes):
+                self._forget(self._content.load())
         except Exception as cause:
-            raise self._fail(cause) from cause
+            raise self._refused(cause) from cause
         except BaseException:
             # Interrupted: the record may be there or not, and what we believe of it may be wrong.
             self._fail(InterruptedError("a write was interrupted"))
@@ -149,16 +151,30 @@ class JournalStorage:
     # Writing
 
     def _append(self, record: bytes) -> None:
+        self._cut_off_part()
         if os.write(self._descriptor, record) < len(record):
+            self._has_part = True
+            self._cut_off_part()
             raise OSError(errno.ENOSPC, "a part of a record was not taken")
         self._size += len(record)
+
+    def _cut_off_part(self) -> None:
+        """Some file systems need room even to make a file shorter: then this is tried again before the next record."""
+        if self._has_part:
+            os.ftruncate(self._descriptor, self._size)
+            self._has_part = False
 
     def _forget(self, stored: Stored) -> None:
         """Write the journal anew if more of it is dead than living."""
         living = sum(len(entry.command) + _ENTRY_OVERHEAD for entry in stored.entries)
         if self._size - living <= max(living, _NOT_WORTH_IT):
             return
-        self._replace_by([_encode(self._owner), *map(_encode, _changes_to(stored))])
+        try:
+            self._replace_by([_encode(self._owner), *map(_encode, _changes_to(stored))])
+        except OSError as cause:
+            if not is_for_want_of_room(self.path, cause):
+                raise
+            return  # the old one says the same; the next compaction tries again
         os.close(self._descriptor)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
@@ -168,10 +184,14 @@ class JournalStorage:
         What another one left under the name of the unfinished file is overwritten.
         """
         unfinished = self.path.with_name(self.path.name + ".new")
-        with unfinished.open("wb") as file:
-            file.writelines(map(_record, payloads))
-            size = file.tell()
-        unfinished.rename(self.path)
+        try:
+            with unfinished.open("wb") as file:
+                file.writelines(map(_record, payloads))
+                size = file.tell()
+            unfinished.rename(self.path)
+        except BaseException:
+            remove_if_there(unfinished)  # the disk may be full because of it
+            raise
         self._size = size
 
     # Reading
@@ -217,6 +237,11 @@ class JournalStorage:
             raise self._failure
         if self._descriptor < 0:
             raise damage.closed(self.path)
+
+    def _refused(self, cause: Exception) -> StorageError:
+        """For want of room, nothing has happened: see rule 4.  Any other failure is final."""
+        error = damage.translated(self.path, cause)
+        return error if isinstance(error, DiskFull) else self._fail(error)
 
     def _fail(self, cause: Exception) -> StorageError:
         self._failure = damage.translated(self.path, cause)

@@ -39,6 +39,10 @@ class MemoryStorage:
             self._last_included_term,
         )
 
+    def check(self, changes: Sequence[PersistEffect]) -> None:
+        """Raises `LogGap` if `changes` do not fit; if they do, nothing can keep `write` from carrying them out."""
+        self._extent.after(changes)
+
     def write(self, changes: Sequence[PersistEffect]) -> None:
         """Carry out `changes`; raises `LogGap` and changes nothing if they do not fit."""
         # Asked first, because nothing after it can fail: that is what makes the write atomic without a copy of the log.

@@ -11,11 +11,14 @@ Rules of the port
 -----------------
 1. `write` is atomic and durable: when it returns, all changes survive what the storage promises to survive; when it
    raises, a later `load` sees all of them or none.
-2. A failed write is final.  After a failed fsync the kernel may call pages clean which never reached the disk, so
-   trying again proves nothing: the peer stops and recovers from what is really there.
-3. A change that does not fit the log (`LogGap`) is a bug of the caller.  It is refused before anything is touched, so
+2. A write that was refused for want of room (`DiskFull`) never was: all of it is taken back, the storage stays usable,
+   and the same may be tried again when there is room.
+3. Any other failed write is final.  After a failed fsync the kernel may call pages clean which never reached the disk,
+   so trying again proves nothing: the peer stops and recovers from what is really there.  An fsync that fails for want
+   of room (a file system may find out as late) has failed like any other.
+4. A change that does not fit the log (`LogGap`) is a bug of the caller.  It is refused before anything is touched, so
    the storage stays usable.
-4. Damage is never repaired in silence.  A log that lost entries it once acknowledged can elect a leader without them,
+5. Damage is never repaired in silence.  A log that lost entries it once acknowledged can elect a leader without them,
    and a lost vote can be cast twice (thesis 3.8): the only sound repair is a new server under a new id.
 
 One call, rather than one for the vote and one for the log: a transaction costs one fsync however much is in it.
@@ -72,8 +75,9 @@ class Storage(Protocol):
     def write(self, changes: Sequence[PersistEffect]) -> None:
         """Carry out `changes`, in order, in one atomic durable transaction.
 
-        Raises `LogGap` (and changes nothing) if one of them does not fit the log, see `Extent.after`, and
-        `StorageError` if the disk fails; after the latter every further call raises the same error.
+        Raises `LogGap` (and changes nothing) if one of them does not fit the log, see `Extent.after`; `DiskFull` (and
+        has changed nothing) if there is no room for it; and another `StorageError` if the disk fails: then every
+        further call raises the same error.
         """
         ...
 
@@ -92,14 +96,15 @@ class Snapshots(Protocol):
     def save(
         self, last_included_index: LogIndex, last_included_term: Term, configured: Configured, content: bytes
     ) -> Snapshot:
-        """Keep a snapshot of this server's own.  It is durable when this returns."""
+        """Keep a snapshot of this server's own.  It is durable when this returns.  After `DiskFull`, nothing of it is
+        left."""
         ...
 
     def receive(self, snapshot: Snapshot, offset: int, data: bytes) -> bool | None:
         """Take the part at `offset` of a snapshot that the leader sent; a part at 0 starts anew.
 
         None: there is more to come.  True: it is all there and durable.  False: what came is not `snapshot`, or not
-        in order; all parts are forgotten.
+        in order, or there is no room for it; all parts are forgotten.
         """
         ...
 
@@ -137,6 +142,12 @@ class StorageError(ActorumError):
     """The storage failed and stays failed: the peer that uses it must stop."""
 
     code = "STORAGE-FAILED"
+
+
+class DiskFull(StorageError):
+    """There was no room for a write: nothing of it is there, and it may be tried again."""
+
+    code = "DISK-FULL"
 
 
 class LogGap(StorageError):

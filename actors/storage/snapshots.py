@@ -18,7 +18,9 @@ Rules of the files
 3. Damage is never repaired in silence.  If the newest snapshot is damaged and the log begins behind it, the server must
    not start.  If the log reaches back without it (the log was not cut yet), nothing is lost: the file is put aside as
    evidence, under a name of its own, and the log of this process says so.
-4. What belongs to another cluster or server is refused, as the log's file is.
+4. A full disk costs the snapshot, not the server: what there is of it is removed, and makes room for the log.  What an
+   fsync failed for is removed too, and the failure is final, as for the log: a later fsync might succeed.
+5. What belongs to another cluster or server is refused, as the log's file is.
 
 Who may call what at the same time
 ----------------------------------
@@ -49,14 +51,15 @@ from typing import BinaryIO, Final
 from msgspec import MsgspecError, Struct, msgpack
 
 from actors.storage import damage
-from actors.storage.files import make_directory, remove_if_there, sync_directory
-from actors.storage.port import CorruptStorage, SnapshotGone
+from actors.storage.files import make_directory, remove_if_there, sync, sync_directory
+from actors.storage.port import CorruptStorage, DiskFull, SnapshotGone
+from actors.storage.room import check_room
 from raft_core.configuration import Configured, Snapshot
 from raft_core.types import LogIndex, ServerId, Term
 
 FORMAT = 1
 LOG = logging.getLogger("actorum.storage")
-"""Damage that could be passed over (WARNING)."""
+"""Damage that could be passed over, and snapshots that were given up (WARNING)."""
 
 _NAME: Final = re.compile(r"(\d+)-(\d+)-[0-9a-f]{16}\.snapshot(\.part)?")
 _CHECKSUM: Final = re.compile(r"[0-9a-f]{64}")
@@ -98,6 +101,8 @@ class SnapshotFiles:
         """In the names of our unfinished files: the thread of an earlier peer may still be at work on its own."""
         self._arriving: _Arriving | None = None
         """What `receive` knows of the parts so far; they are in a file, so this can be made anew."""
+        self._refused: Snapshot | None = None
+        """There was no room for this one, as has been said."""
         with self._failing(self.directory):
             make_directory(self.directory)
             self._remove_unfinished(_SAVING)
@@ -148,12 +153,16 @@ class SnapshotFiles:
         """Give a complete file its name: see rule 1."""
         unfinished.rename(path)
         if self._synchronous:
-            sync_directory(self.directory)
+            try:
+                sync_directory(self.directory)
+            except OSError:
+                remove_if_there(path)
+                raise
 
     def _sync(self, file: BinaryIO) -> None:
         file.flush()
         if self._synchronous:
-            os.fsync(file.fileno())
+            sync(file.fileno())
 
     # Receiving another's
 
@@ -161,13 +170,25 @@ class SnapshotFiles:
         """Take a part; see `Snapshots`.  Only the last is synced: what was lost of others shows in the checksum."""
         if not _CHECKSUM.fullmatch(snapshot.checksum):
             return False  # it came over a network, and the name of a file is made of it
-        with self._failing(self._path(snapshot, _PART)):
-            arriving = self._arriving_at(snapshot, offset)
-            if arriving is None or offset + len(data) > snapshot.size:
-                self._forget_parts()
-                return False
-            self._write_part(arriving, data)
-            return self._finished(arriving) if arriving.is_complete else None
+        try:
+            with self._failing(self._path(snapshot, _PART)):
+                return self._received(snapshot, offset, data)
+        except BaseException as error:
+            self._forget_parts()
+            if not isinstance(error, DiskFull):
+                raise
+            if self._refused != snapshot:
+                LOG.warning("a snapshot from the leader is given up: %s", error)
+            self._refused = snapshot
+        return False
+
+    def _received(self, snapshot: Snapshot, offset: int, data: bytes) -> bool | None:
+        arriving = self._arriving_at(snapshot, offset)
+        if arriving is None or offset + len(data) > snapshot.size:
+            self._forget_parts()
+            return False
+        self._write_part(arriving, data)
+        return self._finished(arriving) if arriving.is_complete else None
 
     def _write_part(self, arriving: _Arriving, data: bytes) -> None:
         with self._path(arriving.snapshot, _PART).open("r+b") as file:
@@ -191,6 +212,7 @@ class SnapshotFiles:
         """What has come of `snapshot`, if that ends at `offset`; at 0 it begins anew, and others are given up."""
         if offset == 0:
             self._forget_parts()
+            check_room(self.directory, snapshot.size)
             head = self._head(snapshot)
             self._path(snapshot, _PART).write_bytes(head)
             self._arriving = _Arriving(snapshot, len(head))
@@ -213,6 +235,7 @@ class SnapshotFiles:
         return arriving
 
     def _finished(self, arriving: _Arriving) -> bool:
+        self._refused = None
         snapshot = arriving.snapshot
         is_sound = arriving.hash.hexdigest() == snapshot.checksum
         if is_sound:

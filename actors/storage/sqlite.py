@@ -20,9 +20,13 @@ Rules of the file
 2. Every row carries a CRC-32 and is decoded strictly typed.  SQLite finds torn transactions, not rotten bits.
 3. Opening empties the write-ahead log into the database and syncs that, before anything is read.  After a crash on a
    failed fsync the kernel may still serve pages that are not on the disk; written anew and synced anew, they are.
-4. Checkpoints are ours, not SQLite's automatic ones, which swallow their errors.  A failed one ends the storage.
+4. Checkpoints are ours, not SQLite's automatic ones, which swallow their errors.  A failed one ends the storage (but
+   see rule 6).
 5. One connection, one owner: locking_mode=EXCLUSIVE keeps the WAL's index in memory, which also halves what a
    commit costs besides the fsync.
+6. A transaction that a full disk took only a part of is rolled back, and the storage stays usable.  In the write-ahead
+   log its frames have no end of a transaction, so no recovery ever reads them, and the next transaction overwrites
+   them.  A checkpoint that finds no room is put off; only what fails to be synced is final.
 
 What "durable" means is `synchronous`: "full" survives a loss of power and waits for the disk in every write; "off"
 survives the death of the process, SIGKILL included, but after a loss of power the file may be behind or damaged.  A
@@ -47,7 +51,8 @@ import msgspec
 
 from actors.storage import damage
 from actors.storage.files import FileLock, make_directory
-from actors.storage.port import Extent, StorageError, Stored
+from actors.storage.port import DiskFull, Extent, StorageError, Stored
+from actors.storage.room import is_for_want_of_room
 from actors.storage.sqlite_file import (
     PAGE_SIZE,
     PUT_BASE,
@@ -135,9 +140,9 @@ class SqliteStorage:
             self._commit(connection, changes)
             self._extent = extent
             if self._pages_in_wal >= _CHECKPOINT_PAGES:
-                self._checkpoint(connection, "PASSIVE")
+                self._checkpoint_if_there_is_room(connection)
         except Exception as cause:
-            raise self._fail(cause) from cause
+            raise self._refused(connection, cause) from cause
         except BaseException:
             # Interrupted between two statements: what is in the file is sound, what we believe about it may not be.
             self._fail(InterruptedError("a write was interrupted"))
@@ -308,6 +313,15 @@ class SqliteStorage:
             raise damage.locked(self.path)
         self._pages_in_wal = 0
 
+    def _checkpoint_if_there_is_room(self, connection: sqlite3.Connection) -> None:
+        """What is in the write-ahead log is durable: if the database cannot grow now, it may at another time."""
+        try:
+            self._checkpoint(connection, "PASSIVE")
+        except sqlite3.Error as cause:
+            if not is_for_want_of_room(self.path, cause):
+                raise
+            self._pages_in_wal = _CHECKPOINT_PAGES // 2
+
     # Failing
 
     def _usable(self) -> sqlite3.Connection:
@@ -316,6 +330,18 @@ class SqliteStorage:
         if self._connection is None:
             raise damage.closed(self.path)
         return self._connection
+
+    def _refused(self, connection: sqlite3.Connection, cause: Exception) -> StorageError:
+        """Take back what a full disk took a part of: see rule 6.  Any other failure is final."""
+        error = damage.translated(self.path, cause)
+        if not isinstance(error, DiskFull):
+            return self._fail(error)
+        try:
+            if connection.in_transaction:  # mostly, SQLite has rolled back by itself
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as failed:
+            return self._fail(failed)
+        return error
 
     def _fail(self, cause: Exception) -> StorageError:
         self._failure = damage.translated(self.path, cause)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
@@ -22,6 +19,7 @@ from actors.storage.port import CorruptStorage, SnapshotGone, StorageError, Unkn
 from actors.storage.snapshots import SnapshotFiles
 from actors.storage.snapshots_conformance import MEMBERS, snapshot_of
 from raft_core.configuration import Snapshot
+from tests.actors.storage.faults import files_limited_to
 
 CONTENT = b"the state of the machine"
 
@@ -324,24 +322,12 @@ def test_a_head_with_a_sound_checksum_that_makes_no_sense_is_damage(
 # --- space, and a disk that refuses -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_a_snapshot_that_the_disk_has_no_room_for_leaves_nothing(files: SnapshotFiles) -> None:
     before = files.save(7, 3, MEMBERS, CONTENT)
     with files_limited_to(1000), pytest.raises(StorageError) as error:
         files.save(9, 3, MEMBERS, b"x" * 2000)
-    assert error.value.code == "STORAGE-FAILED"
+    assert error.value.code == "DISK-FULL"
     assert names(files) == [files._path(before).name]
-    with files_limited_to(1000), pytest.raises(StorageError):
-        files.receive(snapshot_of(9, 3, b"x" * 2000), 0, b"x" * 2000)
     assert open_files(files.directory).latest_sound(7) == before
 
 

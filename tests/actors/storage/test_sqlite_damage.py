@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -318,24 +317,6 @@ def test_opening_moves_what_a_crash_left_in_the_write_ahead_log_into_the_databas
     assert crashed.with_name("log.db-wal").stat().st_size == 0
     assert storage.load() == expected_after(4)
     storage.close()
-
-
-def test_a_full_disk_is_final(path: Path) -> None:
-    """SQLite's own limit on pages makes it report SQLITE_FULL, as it does for ENOSPC."""
-    storage = open_storage(path)
-    storage._usable().execute("PRAGMA max_page_count = 1")
-    with pytest.raises(StorageError, match="SQLITE_FULL") as first:
-        storage.write([PersistTermAndVote(9, "n9"), append(7, (Entry(9, b"x" * 100_000),))])
-    for use in (lambda: storage.write([PersistTermAndVote(9, "n9")]), storage.load):
-        refuse_with(first.value, use)
-    storage.close()
-    assert load(path) == expected_after(4)
-
-
-def refuse_with(expected: StorageError, use: Callable[[], object]) -> None:
-    with pytest.raises(StorageError) as error:
-        use()
-    assert error.value is expected
 
 
 def test_a_value_that_cannot_be_stored_is_final_and_stores_nothing(path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,14 @@ from actors.storage.journal import JournalStorage
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Storage
 from actors.storage.sqlite import SqliteStorage
+from tests.actors.storage.faults import broken, files_limited_to, written_file
+
+
+def begun(fault: AbstractContextManager[None]) -> Callable[[], None]:
+    """Begin a fault; what ends it is returned."""
+    stack = ExitStack()
+    stack.enter_context(fault)
+    return stack.close
 
 
 class TestMemoryStorage(StorageConformance):
@@ -49,11 +57,14 @@ class _FileSuite(StorageConformance, FailureConformance):
     def open(self, directory: Path) -> Storage:
         """The storage in `directory`."""
 
-    def fail_soon(self, storage: Storage) -> Callable[[], None]:
+    def fill(self, storage: Storage) -> Callable[[], None]:
         """The kernel refuses to let any file of this process grow beyond half a mebibyte (EFBIG)."""
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (MEBIBYTE // 2, limits[1]))
-        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        return begun(files_limited_to(MEBIBYTE // 2))
+
+    def break_down(self, storage: Storage) -> Callable[[], None]:
+        """What is written to can only be read (EBADF)."""
+        assert isinstance(storage, SqliteStorage | JournalStorage)
+        return begun(broken(written_file(storage.path)))
 
 
 class _SqliteSuite(_FileSuite):
