@@ -23,7 +23,7 @@ NEVER = float("inf")
 
 
 class Deadlines:
-    """The deadlines of a server: three of Raft's, one of the applier's, one of the state machine's."""
+    """The deadlines of a server: three of Raft's, and those of the applier, the disk and the state machine."""
 
     def __init__(self, randomness: Random) -> None:
         self._random = randomness
@@ -34,6 +34,8 @@ class Deadlines:
         """When a follower's applier is to be given what has been committed."""
         self.stall = NEVER
         """When the write that is under way has taken too long."""
+        self.retry = NEVER
+        """When a write that a full disk refused is tried again."""
         self.lease = NEVER
         """When the leader's lease is over (thesis 6.4.1).  It wakes nobody: it matters when somebody reads."""
         self.expiry = NEVER
@@ -53,7 +55,8 @@ class Deadlines:
     @property
     def next(self) -> float:
         """The time at which something is due, in seconds; infinite if nothing ever is."""
-        return min(self._election, self._contact, self._heartbeat, self.delivery, self.stall, self.expiry)
+        raft = min(self._election, self._contact, self._heartbeat)
+        return min(raft, self.delivery, self.stall, self.retry, self.expiry)
 
     def due(self, now: float) -> list[Event]:
         """The events that are due at `now`; each is given out once."""

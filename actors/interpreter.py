@@ -87,6 +87,8 @@ LEASE_SHARE = 0.9
 """Part of the election timeout that a lease lasts: clocks may drift by the rest (thesis 6.4.1)."""
 SENT_ROUNDS = 1024
 """Rounds whose time of sending is remembered."""
+HELD_SENDS = 1024
+"""Messages that wait for one write at most."""
 EXPIRY_PAUSE = 0.1
 """Seconds between two attempts to tell the machine that something of it has expired."""
 
@@ -331,7 +333,7 @@ class Interpreter:
                 elif persists:
                     behind.append(effect)
                 elif self._held:
-                    self._held[-1].sends.append(effect)
+                    self._hold(effect)
                 else:
                     self._transport.send(effect.to, effect.message)
             elif isinstance(effect, _GOES_TO_DISK):
@@ -339,6 +341,13 @@ class Interpreter:
             else:
                 events.extend(self._carry_out(effect, now))
         return events + self._persist(persists, behind, now) if persists else events
+
+    def _hold(self, send: Send) -> None:
+        """Until the disk confirms.  Of what was to be said while it was full for hours, the oldest is dropped."""
+        sends = self._held[-1].sends
+        sends.append(send)
+        if len(sends) > HELD_SENDS:
+            del sends[0]
 
     def _carry_out(self, effect: Effect, now: float) -> Sequence[Event]:
         """What is done at once, and the events that follow from it."""

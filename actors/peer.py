@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable
 from random import Random
+from threading import Event as Flag
 from time import monotonic, time
 from typing import Any
 
@@ -128,10 +129,12 @@ class PeerActor(ThreadingActor):
         server, taker = restored(config, disk, machine, randomness)
         self._applier = ApplierActor.start(self._tell_self, config.server_id, machine, taker)
         self._disk_actor: ActorRef[StorageActor] | None = None
+        self._inline_disk: InlineDisk | None = None
+        self._is_over = Flag()
         self.interpreter = Interpreter(
             server,
             transport=self._transport,
-            disk=self._disk(disk),
+            disk=self._disk(disk, deadlines),
             snapshots=disk.snapshots,
             applier=self._tell_applier,
             replies=self._refusals,
@@ -150,10 +153,11 @@ class PeerActor(ThreadingActor):
     def _create_actor_inbox(self) -> Mailbox:  # type: ignore[override]
         return self.mailbox
 
-    def _disk(self, disk: StableDisk) -> Disk:
+    def _disk(self, disk: StableDisk, deadlines: Deadlines) -> Disk:
         if not disk.blocking:
-            return InlineDisk(disk, self._writes)
-        self._disk_actor = StorageActor.start(self._tell_self, disk, self._writes)
+            self._inline_disk = InlineDisk(disk, self._writes, deadlines)
+            return self._inline_disk
+        self._disk_actor = StorageActor.start(self._tell_self, disk, self._writes, self._is_over)
         return DiskBehindActor(self._disk_actor)
 
     def _tell_self(self, note: Note) -> None:
@@ -196,6 +200,8 @@ class PeerActor(ThreadingActor):
                     self._refusals.detach(client_id)
                     self._tell_applier(ReplyLink(client_id, None))
         events.extend(self._received(message))
+        if self._inline_disk is not None:
+            written += self._inline_disk.retry(message.now)
         self.interpreter.serve(message.now, events, self._asked(message), written)
 
     def _received(self, turn: Turn) -> list[Event]:
@@ -252,6 +258,7 @@ class PeerActor(ThreadingActor):
         self._end(exception_value)
 
     def _end(self, error: BaseException | None) -> None:
+        self._is_over.set()
         self._applier.stop(block=error is None)
         self._transport.close()
         self._refusals.close()

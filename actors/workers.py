@@ -8,6 +8,7 @@ not heartbeats.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from pykka import ActorDeadError, ActorRef, ThreadingActor
 
 from actors.applier import Applier, Saved, Work
+from actors.disks import Patience
 from actors.interpreter import Written
 from actors.machine import MachineHost
 from actors.mailbox import Batch, DrainingInbox, ReplyLink
@@ -23,6 +25,7 @@ from actors.notes import AppliedUpTo, Failed, Note, Taken
 from actors.reply_links import ReplyLinks, wait_until_writable
 from actors.snapshot_taking import SnapshotTaker
 from actors.storage.disk import Arrival, Disk
+from actors.storage.port import DiskFull
 from raft_core import LogIndex, PersistEffect, ServerId, Snapshot
 
 Tell = Callable[[Note], None]
@@ -49,19 +52,36 @@ class _Worker(ThreadingActor):
 class StorageActor(_Worker):
     """Writes to disk.  Writes that arrive during a write become the next one together (group commit)."""
 
-    def __init__(self, tell: Tell, disk: Disk, durations: Durations) -> None:
+    def __init__(self, tell: Tell, disk: Disk, durations: Durations, is_over: threading.Event) -> None:
+        """`is_over` is set when the peer ends: then a full disk is waited for no longer."""
         super().__init__(tell)
         self._disk = disk
         self._durations = durations
+        self._is_over = is_over
+        self._patience = Patience()
 
     def on_receive(self, message: Any) -> None:
         """A `Batch` of writes."""
         assert isinstance(message, Batch)
         changes = [change for write in message.messages for change in write]
         began = perf_counter()
-        arrivals = self._disk.write(changes)
-        self._durations.add(perf_counter() - began)
-        self._tell(Written(len(message.messages), arrivals))
+        arrivals = self._written(changes)
+        if arrivals is not None:
+            self._durations.add(perf_counter() - began)
+            self._tell(Written(len(message.messages), arrivals))
+
+    def _written(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...] | None:
+        """As often as it takes; None if the peer ended before there was room."""
+        self._disk.put_behind(changes)
+        while True:
+            try:
+                arrivals = self._disk.go_on()
+            except DiskFull as error:
+                if self._is_over.wait(self._patience.refused(error)):
+                    return None
+            else:
+                self._patience.taken()
+                return arrivals
 
 
 class ApplierActor(_Worker):

@@ -15,7 +15,8 @@ The rules of the file:
 1. One lock guards everything of `_Shared`.  Functions that need it are named `..._locked` and refuse to go on without.
 2. Inside the lock: `step`, and making durable what it decided.  The lock is never given up between deciding and making
    durable: in that gap another thread could answer from memory what a crash would take back (a vote, say), which is
-   the *volatile vote leak*.
+   the *volatile vote leak*.  Only for a full disk nobody waits: what depends on the write is held back until the
+   ticker's next attempt to make it succeeds.
 3. Never wait for anybody while holding it.  Sending, applying and starting threads come after.
 4. Other locks are leaves: whoever holds one takes no other.
 5. Waking up proves nothing: what a thread waited for is looked at again, under the lock.
@@ -78,8 +79,9 @@ READS = frozenset({"status"})
 class _Shared:
     """Everything that more than one thread uses.  It belongs to the peer's lock."""
 
-    def __init__(self, interpreter: Interpreter, deadlines: Deadlines) -> None:
+    def __init__(self, interpreter: Interpreter, disk: InlineDisk, deadlines: Deadlines) -> None:
         self.interpreter = interpreter
+        self.disk = disk
         self.deadlines = deadlines
         self.to_do: list[Callable[[], None]] = []
         """What this turn decided and must not be done inside the lock."""
@@ -179,10 +181,11 @@ class LockedPeer:
             self._note_snapshot,
             lambda saved: self._work.put([[saved]]),
         )
+        inline_disk = InlineDisk(disk, self._writes, deadlines, self._threads.clock)
         interpreter = Interpreter(
             server,
             transport=self,
-            disk=InlineDisk(disk, self._writes, self._threads.clock),
+            disk=inline_disk,
             snapshots=disk.snapshots,
             applier=lambda work: self._work.put([work]),
             replies=self,
@@ -193,7 +196,8 @@ class LockedPeer:
         )
         watch = self._threads.watch
         self._shared = watch(
-            _Shared(watch(interpreter, "interpreter", READS), watch(deadlines, "deadlines")), "shared state"
+            _Shared(watch(interpreter, "interpreter", READS), inline_disk, watch(deadlines, "deadlines")),
+            "shared state",
         )
         self.recovered_index: LogIndex = interpreter.server.log.last_index
 
@@ -241,7 +245,8 @@ class LockedPeer:
         if shared.applied_index > shared.interpreter.server.last_applied:
             events.append(Applied(shared.applied_index))
             shared.interpreter.expires(shared.expiry, self._threads.now())
-        shared.interpreter.take(self._threads.now(), events, asked)
+        written = shared.disk.retry(self._threads.now())
+        shared.interpreter.take(self._threads.now(), events, asked, written)
         self._follow_members_locked()
         to_do, shared.to_do = shared.to_do, []
         return to_do

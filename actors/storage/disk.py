@@ -68,7 +68,11 @@ class Disk:
         return self.storage.blocking
 
     def load(self) -> Recovered:
-        """Everything that is there, checked and reconciled.  Raises `CorruptStorage`."""
+        """Everything that is there, checked and reconciled.  Raises `CorruptStorage`.
+
+        What an earlier peer could not write, it did not know to be written."""
+        self._rest.clear()
+        self._arrivals.clear()
         stored = self.storage.load()
         snapshot = self.snapshots.latest_sound(stored.last_included_index)
         stored, changes = reconcile(stored, snapshot)
