@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ def belongs_to(name: str, module: str) -> bool:
     return name == module or name.startswith(f"{module}.")
 
 
+@cache  # each rule asks again
 def uses(source: Source) -> list[Use]:
     """Everything the file uses of other modules, by line."""
     aliases = dict(_plain_imports(source.tree))

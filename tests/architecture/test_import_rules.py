@@ -73,6 +73,7 @@ ROOMS = [
         {
             "multiprocessing.connection.Connection": frozenset(
                 {"actors/client.py", "actors/raw_client.py", "actors/remote.py", "actors/service.py"}
+                | {"actors/compare/load.py"}
                 | {"actors/http/attached.py", "actors/http/links.py"}
             ),
             # A pool for seeds of simulations: there are no peers in these processes.
@@ -80,27 +81,44 @@ ROOMS = [
         },
     ),
     Room("dill", frozenset({"actors/codec.py"}), "code commands are made and loaded behind one door"),
-    Room("sqlite3", frozenset({"actors/storage/", "actors/cli/doctor.py"}), "what is durable is decided in one place"),
+    Room(
+        "sqlite3",
+        frozenset({"actors/storage/", "actors/cli/doctor.py"}),
+        "what is durable is decided in one place",
+        {"sqlite3.sqlite_version": frozenset({"actors/compare/environment.py"})},
+    ),
     Room(
         "threading",
-        frozenset({"actors/lock_based/", "actors/calls.py", "actors/client.py", "actors/network.py"}),
+        # The comparison is not the library: it stands outside both designs and watches them.
+        frozenset(
+            {"actors/lock_based/", "actors/calls.py", "actors/client.py", "actors/network.py", "actors/compare/"}
+        ),
         "nobody else shares memory between threads, so nobody else needs a lock",
         # Threads that own what they use, or wait for somebody outside.
         {
             "threading.Thread": frozenset(
                 {
                     *("actors/supervisor.py", "actors/remote.py", "actors/service.py"),
-                    *("actors/links/router.py", "actors/raw_client.py", "actors/lab.py"),
+                    *("actors/links/router.py", "actors/raw_client.py", "actors/lab.py", "actors/snapshot_saving.py"),
                     *(f"actors/http/{name}.py" for name in ("attached", "links", "serving", "transporter")),
                 }
-            )
+            ),
+            # To wait for a disk, and to be woken when the peer ends.
+            "threading.Event": frozenset({"actors/peer.py", "actors/workers.py"}),
         },
     ),
     *(
         Room(module, frozenset({"actors/http/"}), "the web framework is an extra that not everybody installs")
         for module in ("starlette", "uvicorn", "anyio", "h11", "httpx")
     ),
+    *(
+        Room(module, frozenset({"actors/compare/"}), "statistics and figures are an extra that not everybody installs")
+        for module in ("numpy", "scipy", "matplotlib")
+    ),
     Room("actors.http", frozenset({"actors/http/", "actors/cli/http.py"}), "it needs an extra: nobody relies on it"),
+    Room(
+        "actors.compare", frozenset({"actors/compare/", "actors/cli/compare.py"}), "it is about the library, not of it"
+    ),
     *(
         Room(module, frozenset(), "bytes from elsewhere are never unpickled")
         for module in ("pickle", "_pickle", "cloudpickle", "marshal", "shelve", "copyreg")
@@ -327,6 +345,8 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (modules_out_of_their_rooms, "actors/links/pipes.py", "import pickle", "import pickletools"),
     (modules_out_of_their_rooms, "actors/cli/http.py", "import uvicorn", "from actors.http.serving import serve_app"),
     (modules_out_of_their_rooms, "actors/service.py", "from actors.http import api", "import http.client"),
+    (modules_out_of_their_rooms, "actors/cluster.py", "import actors.compare.naive", "import actors.machines"),
+    (modules_out_of_their_rooms, "actors/cli/status.py", "import numpy as np", "import statistics"),
     (modules_out_of_their_rooms, "actors/codec.py", "from _pickle import loads", "from msgspec import msgpack"),
     (
         ring_2_taking_turns,
