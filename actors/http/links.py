@@ -3,9 +3,9 @@
     with HttpLinks(names) as links:
         supervisor = Supervisor(specs, ThreadHost(Counter), links.link_pair)
 
-Every server gets an HTTP server of its own on a free port of this machine, and a transporter that knows the others by
-their URLs.  So whole peers, in threads or processes, talk over HTTP and nothing in them knows it.  This is for tests
-and measurements: within one machine pipes cost less, and need no port.
+Every server, also one that comes later, gets an HTTP server of its own on a free port of this machine, and a
+transporter that knows the others by their URLs.  So whole peers, in threads or processes, talk over HTTP and nothing
+in them knows it.  This is for tests and measurements: within one machine pipes cost less, and need no port.
 
 One thread owns the pipes, so that none is written while it is replaced; a link still belongs to one incarnation of both
 its ends.
@@ -73,21 +73,20 @@ class HttpLinks:
         self._wake_reader, self._wake_writer = os.pipe()
         self._poll.watch(self._wake_reader, self._take_asked)
         self._at_end = ExitStack()
+        self._token = token
+        self._keep_alive = keep_alive
+        self._admitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="actorum-http-links", daemon=True)
         self._thread.start()
-        apps = {name: Starlette() for name in names}
-        for name, app in apps.items():
-            self.urls[name] = self._at_end.enter_context(serve_app(app, token=token))
-        for name, app in apps.items():
-            transporter = HttpTransporter(name, self.urls, token=token, keep_alive=keep_alive)
-            self.transporters[name] = transporter
-            self._at_end.callback(transporter.close)
-            transporter.install(_Inbox(self, name), app)
+        for name in names:
+            self._admit(name)
 
     # --- for any thread -----------------------------------------------------------------------------------------------
 
     def link_pair(self, sender: ServerId, receiver: ServerId) -> tuple[Connection, Connection]:
         """As `links.link_pair`, (reading, writing), with HTTP in between."""
+        self._admit(sender)
+        self._admit(receiver)
         from_sender, writing = link_pair()
         reading, to_receiver = link_pair()
         way = _Way(sender, receiver, LinkReader(from_sender), LinkWriter(to_receiver))
@@ -118,6 +117,21 @@ class HttpLinks:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _admit(self, name: ServerId) -> None:
+        """Give a server that is new what every server has, and let the others know where it is."""
+        with self._admitting:
+            if name in self.transporters:
+                return
+            app = Starlette()
+            url = self._at_end.enter_context(serve_app(app, token=self._token))
+            transporter = HttpTransporter(name, self.urls, token=self._token, keep_alive=self._keep_alive)
+            self._at_end.callback(transporter.close)
+            transporter.install(_Inbox(self, name), app)
+            for other in self.transporters.values():
+                other.meet(name, url)
+            self.urls[name] = url
+            self.transporters[name] = transporter
 
     def _ask(self, function: Callable[[], None]) -> None:
         self._asked.put(function)

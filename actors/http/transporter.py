@@ -108,15 +108,19 @@ class HttpTransporter:
         self.prefix = prefix.rstrip("/")
         """What all paths begin with."""
         self._token = token
+        self._server_id = server_id
         self._cluster_id = cluster_id
         self._max_bytes = max_bytes
-        headers = {"Content-Type": CONTENT_TYPE, SENDER_HEADER: server_id, CLUSTER_HEADER: cluster_id}
+        self._timeout = timeout
+        self._headers = {"Content-Type": CONTENT_TYPE, SENDER_HEADER: server_id, CLUSTER_HEADER: cluster_id}
         if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+            self._headers["Authorization"] = f"Bearer {token}"
         if not keep_alive:
-            headers["Connection"] = "close"
-        others = {name: url for name, url in urls.items() if name != server_id}
-        self._lines = {name: _Line(url, headers, timeout) for name, url in others.items()}
+            self._headers["Connection"] = "close"
+        self._lines: dict[ServerId, _Line] = {}  # replaced, never changed: others look
+        self._meeting = threading.Lock()
+        for name, url in urls.items():
+            self.meet(name, url)
 
     @property
     def append_entries_path(self) -> str:
@@ -146,6 +150,20 @@ class HttpTransporter:
     def problems(self) -> dict[ServerId, str]:
         """Why the latest message to each server was not taken; only of those that have such trouble now."""
         return {name: line.problem for name, line in self._lines.items() if line.problem}
+
+    def meet(self, server_id: ServerId, url: str) -> None:
+        """A server that is new, or has moved, is at `url`: it is sent to there, and what it posts is taken.
+
+        If it has moved, this returns when nothing goes to its old address any more, which takes `timeout` at most."""
+        if server_id == self._server_id:
+            return
+        line = _Line(url, self._headers, self._timeout)
+        with self._meeting:
+            earlier = self._lines.get(server_id)
+            self._lines = {**self._lines, server_id: line}
+        if earlier is not None:
+            earlier.close()
+            earlier.join()
 
     def send(self, to: ServerId, message: Message) -> None:
         """Send without waiting, or drop."""

@@ -156,6 +156,19 @@ def test_three_peers_over_http_elect_commit_and_survive_the_death_of_their_leade
         assert {digest.applied_index for digest in cluster.wait_until_equal(PATIENCE).values()} != {0}
 
 
+def test_a_server_that_comes_later_is_met_and_the_others_may_leave() -> None:
+    """Only the newcomer stays: it can have all this from nowhere but over HTTP."""
+    with cluster_over_http(TOKEN, True) as (counter, cluster, links):
+        assert counter.incr() == 1
+        assert cluster.add() == "n4"
+        assert counter.incr() == 2
+        cluster.wait_until_equal(PATIENCE)
+        cluster.remove("n1", "n2", "n3")
+        assert cluster.leader() == "n4"
+        assert counter.incr() == 3
+        assert set(links.urls) == {"n1", "n2", "n3", "n4"}
+
+
 def test_peers_that_cannot_reach_each_other_commit_nothing() -> None:
     """Else the tests above would show nothing about HTTP."""
     with cluster_over_http(None, True) as (counter, cluster, links):
@@ -285,6 +298,24 @@ def test_after_a_failure_the_next_message_tries_again() -> None:
         sender.send("n2", MESSAGES[2])
         _until(lambda: sender.problems() == {} and len(inbox.got) == 1)
         assert sender.dropped == 1
+
+
+def test_a_server_that_moved_is_found_at_its_new_address_and_no_more_at_the_old() -> None:
+    before, after = Inbox(), Inbox()
+    with serving(before) as old, serving(after) as new, sending(old) as transporter:
+        transporter.send("n2", MESSAGES[0])
+        _until(lambda: before.got == [("n1", MESSAGES[0])])
+        transporter.meet("n2", new)
+        transporter.send("n2", MESSAGES[1])
+        _until(lambda: after.got == [("n1", MESSAGES[1])])
+        assert len(before.got) == 1
+
+
+def test_nobody_meets_itself() -> None:
+    """Else whoever pretends to be the server itself would be listened to."""
+    with serving(Inbox()) as url:
+        assert post(url, encode_message(MESSAGES[0]), **{SENDER_HEADER: "n1"}).status == 204
+        assert post(url, encode_message(MESSAGES[0]), **{SENDER_HEADER: "n2"}).status == 403
 
 
 def test_a_message_to_a_server_that_nobody_knows_goes_nowhere() -> None:
