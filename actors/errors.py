@@ -254,13 +254,6 @@ class Overloaded(ActorumError):
     exit_code = ExitCode.RETRY
 
 
-class NotLeader(ActorumError):
-    """The peer that was asked does not lead; `what` names the leader where it is known.  Retry there."""
-
-    code = "NOT-LEADER"
-    exit_code = ExitCode.RETRY
-
-
 class QuorumAtRisk(ActorumError):
     """After this change of members, no majority of them would be running: it was not begun.  Retry with more up."""
 

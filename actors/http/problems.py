@@ -42,7 +42,6 @@ MEANINGS: Final[dict[type[ActorumError], Meaning]] = {
     errors.CommandFailed: Meaning(422, "applied"),
     errors.Overloaded: Meaning(429),
     errors.NoQuorum: Meaning(503),
-    errors.NotLeader: Meaning(503),
     errors.CallTimeout: Meaning(503),
     errors.ClusterNotRunning: Meaning(503),
     # A command that had been sent ends like this too when this program is stopped.
