@@ -43,6 +43,7 @@ from actors.membership import (
     is_known_to_most,
     leader_among,
     members_of,
+    unheard,
     with_another,
     with_learner,
     with_voter,
@@ -252,6 +253,8 @@ class Administrator:
             past.reason = ConfigurationRefusal.CHANGE_UNDER_WAY
         elif not is_known_to_most(leader, statuses) or not self._can_decide(past, wished[0], statuses):
             past.reason = "not enough voters answered"
+        elif unheard(leader, wished[0], statuses):
+            past.reason = ConfigurationRefusal.NOT_CAUGHT_UP
         elif holds(wished, now):
             return now
         else:

@@ -65,6 +65,14 @@ def is_known_to_most(leader: Status, statuses: dict[ServerId, Status | None]) ->
     return len(agreeing) >= majority(leader.voters)
 
 
+def unheard(leader: Status, voters: Iterable[ServerId], statuses: dict[ServerId, Status | None]) -> list[ServerId]:
+    """Those who do not vote yet and do not follow this leader either.  Where the log is short nobody lacks much of it,
+    so the core cannot tell who is new from whom the leader cannot reach; the latter would be waited for (thesis 4.2.1).
+    """
+    following = {name for name, one in statuses.items() if one is not None and one.leader_id == leader.server_id}
+    return sorted(set(voters) - set(leader.voters) - following)
+
+
 def holds(wished: Wished, now: Members) -> bool:
     """Are these the members already?"""
     return wished == (frozenset(now.voters), frozenset(now.learners))
