@@ -14,16 +14,19 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol, assert_never
-
-from msgspec import Struct
+from typing import Final, NamedTuple, Unpack, assert_never
 
 from actors.applier import Abandon, Apply, ClientId, Replies, Restore, Work
 from actors.deadlines import NEVER, Deadlines
+from actors.ports import NOTHING_WRITTEN as NOTHING_WRITTEN
+from actors.ports import Disk as Disk
+from actors.ports import Recorder as Recorder
+from actors.ports import SnapshotReader, Transport
+from actors.ports import Written as Written
 from actors.protocol import ClientMessage, Status
 from actors.replicated_clock import Stamps
 from actors.requests import Requests
-from actors.storage.disk import Arrival
+from actors.status import KnownToTheRuntime, status_of
 from actors.storage.port import SnapshotGone
 from raft_core import (
     AppendEntries,
@@ -45,7 +48,6 @@ from raft_core import (
     LeaseExpired,
     LeaseExtended,
     LogPersisted,
-    Message,
     PersistEffect,
     PersistTermAndVote,
     ProposalAccepted,
@@ -63,8 +65,6 @@ from raft_core import (
     Send,
     SendSnapshotChunk,
     Server,
-    ServerId,
-    Snapshot,
     SnapshotReceived,
     SnapshotSpoiled,
     SnapshotUnreadable,
@@ -95,55 +95,6 @@ EXPIRY_PAUSE = 0.1
 # Each effect is compared with these, and a union that is written where it is used is made anew each time.
 _WAITS_FOR_NO_DISK: Final = (AppendEntries, TimeoutNow)
 _GOES_TO_DISK: Final = (AppendToLog, PersistTermAndVote, CompactLog, ReceiveSnapshotChunk)
-
-
-class Written(Struct, frozen=True):
-    """What the disk confirmed."""
-
-    count: int
-    """The oldest so many unconfirmed writes."""
-    arrivals: tuple[Arrival, ...] = ()
-    """The snapshots of which they had the last part."""
-
-    def __add__(self, other: Written) -> Written:
-        return Written(self.count + other.count, self.arrivals + other.arrivals)
-
-
-NOTHING_WRITTEN = Written(0)
-
-
-class Transport(Protocol):
-    """The way to the other servers.  A message may be lost."""
-
-    def send(self, to: ServerId, message: Message) -> None:
-        """Send without waiting."""
-
-
-class Disk(Protocol):
-    """The way to stable storage."""
-
-    def write(self, changes: Sequence[PersistEffect]) -> Sequence[Arrival] | None:
-        """Make `changes` durable, in order.  They are if it returns something: the snapshots that came to their end.
-        None: the same will be told later, with a turn (`Written`)."""
-
-
-class SnapshotReader(Protocol):
-    """Where parts of snapshots are read, for sending."""
-
-    def read(self, snapshot: Snapshot, offset: int, length: int) -> bytes:
-        """Some of the content.  Raises `SnapshotGone`."""
-
-
-class Recorder(Protocol):
-    """Who keeps the turns of a server, so that they can be replayed (`raft_core.verify.replay`)."""
-
-    def started(self, server: Server) -> None:
-        """The server begins as this one."""
-
-    def turn(
-        self, now: float, events: Sequence[Event], before: Server, after: Server, effects: Sequence[Effect]
-    ) -> None:
-        """`step_all(before, events)` gave `after` and `effects`.  Nothing of them is carried out yet."""
 
 
 class Held(NamedTuple):
@@ -284,41 +235,9 @@ class Interpreter:
                     "%s refused %s of %s: its term %d, ours %d", self.server.server_id, kind, event.sender, theirs, ours
                 )
 
-    def status(
-        self,
-        batch_id: int,
-        *,
-        inbox_depth: int,
-        dropped_messages: int,
-        fsync_p99: float,
-        uptime: float,
-        process_id: int,
-    ) -> Status:
-        """The answer to `InspectPeer`: where the server stands, with what only its runtime can know.  Seconds."""
-        server = self.server
-        members = server.configuration
-        return Status(
-            batch_id=batch_id,
-            server_id=server.server_id,
-            role=server.role_name,
-            term=server.current_term,
-            leader_id=server.leader_id,
-            last_index=server.log.last_index,
-            written_index=server.persisted_index,
-            commit_index=server.commit_index,
-            applied_index=server.last_applied,
-            inbox_depth=inbox_depth,
-            dropped_messages=dropped_messages,
-            fsync_p99=fsync_p99,
-            uptime=uptime,
-            process_id=process_id,
-            voters=members.voters,
-            learners=members.learners,
-            old_voters=members.old_voters,
-            configuration_index=server.configurations[-1].index,
-            snapshot_index=0 if server.snapshot is None else server.snapshot.last_included_index,
-            first_index=server.log.last_included_index + 1,
-        )
+    def status(self, batch_id: int, **known: Unpack[KnownToTheRuntime]) -> Status:
+        """The answer to `InspectPeer`."""
+        return status_of(self.server, batch_id, **known)
 
     def _execute(self, effects: Iterable[Effect], now: float) -> list[Event]:
         persists: list[PersistEffect] = []
