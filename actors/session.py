@@ -16,9 +16,8 @@ All times are seconds of one monotonic clock that the caller reads.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from msgspec.msgpack import Decoder
 
@@ -28,8 +27,6 @@ from actors.machine import OPEN_SESSION_COMMAND
 from actors.protocol import (
     Abandoned,
     Administered,
-    Administering,
-    ClientMessage,
     Consistency,
     Delivered,
     Digest,
@@ -44,6 +41,9 @@ from actors.protocol import (
     SubmitQuery,
 )
 from actors.replies import SUCCESS, RefusalKind, decode_refusal, decode_reply
+from actors.under_way import Answer as Answer
+from actors.under_way import Batch, Command, Inspection, Outgoing, Query, Told
+from actors.under_way import Question as Question
 from raft_core import ServerId
 
 MAX_BATCH = 1024
@@ -60,59 +60,6 @@ SILENCE = 0.5
 RESEND = 5.0
 """Seconds after which an unanswered batch is sent again even to a leader that seems well."""
 
-Question: TypeAlias = Callable[[int], Administering | InspectPeer]
-"""What one peer is asked, made from the number by which it will answer."""
-Told: TypeAlias = Callable[[Status | Digest | Administered | None], None]
-"""Who is told the answer; None: there will be none."""
-
-Answer = tuple[Call[Any], bytes]
-"""A call, and the reply it is to be resolved with."""
-
-
-@dataclass(slots=True)
-class _Command:
-    name: str
-    arguments: bytes
-    call: Call[Any]
-    is_exposed: bool = False
-    """It was sent to somebody who never said what became of it."""
-
-
-@dataclass(slots=True)
-class _Query:
-    name: str
-    arguments: bytes
-    consistency: Consistency
-    call: Call[Any]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Sent to one peer and not (wholly) answered yet."""
-
-    server_id: ServerId
-    sent_at: float
-    sequences: list[int] = field(default_factory=list)
-    query: _Query | None = None
-    opens_session: bool = False
-    answered: int = 0
-
-
-@dataclass(slots=True)
-class _Inspection:
-    """One peer was asked: how it is, or to do something that nobody else could do for it."""
-
-    server_id: ServerId
-    sent_at: float
-    told: Told
-
-
-class Outgoing(NamedTuple):
-    """A message for a peer."""
-
-    server_id: ServerId
-    message: ClientMessage
-
 
 class Session:
     """One client's conversation with the cluster."""
@@ -123,12 +70,12 @@ class Session:
         self.leader_id: ServerId | None = None
         """Who is believed to lead."""
         self._attached: list[ServerId] = []
-        self._commands: dict[int, _Command] = {}
+        self._commands: dict[int, Command] = {}
         self._unsent: deque[int] = deque()
-        self._queries: deque[_Query] = deque()
-        self._batches: dict[int, _Batch] = {}
+        self._queries: deque[Query] = deque()
+        self._batches: dict[int, Batch] = {}
         self._unsent_inspections: list[Outgoing] = []
-        self._inspections: dict[int, _Inspection] = {}
+        self._inspections: dict[int, Inspection] = {}
         self._next_sequence = 1
         self._next_batch_id = 1
         self._is_opening = False
@@ -144,12 +91,12 @@ class Session:
         """A command, to be applied exactly once."""
         sequence = self._next_sequence
         self._next_sequence += 1
-        self._commands[sequence] = _Command(name, arguments, call)
+        self._commands[sequence] = Command(name, arguments, call)
         self._unsent.append(sequence)
 
     def query(self, name: str, arguments: bytes, consistency: Consistency, call: Call[Any]) -> None:
         """A query; it changes nothing and may be asked any number of times."""
-        self._queries.append(_Query(name, arguments, consistency, call))
+        self._queries.append(Query(name, arguments, consistency, call))
 
     def inspect(self, server_id: ServerId, digest: bool, told: Told, now: float) -> int:
         """Ask one peer how it is; see `ask`."""
@@ -162,7 +109,7 @@ class Session:
         if server_id not in self._attached:
             told(None)
             return batch_id
-        self._inspections[batch_id] = _Inspection(server_id, now, told)
+        self._inspections[batch_id] = Inspection(server_id, now, told)
         self._unsent_inspections.append(Outgoing(server_id, question(batch_id)))
         return batch_id
 
@@ -287,7 +234,7 @@ class Session:
             if isinstance(message, Status):
                 self._heard_of(message)
 
-    def _results(self, batch: _Batch, message: Results) -> list[Answer]:
+    def _results(self, batch: Batch, message: Results) -> list[Answer]:
         self.leader_id = batch.server_id
         batch.answered += len(message.replies)
         if batch.opens_session:
@@ -359,7 +306,7 @@ class Session:
         if again:
             self._unsent = deque(sorted({*again, *self._unsent}))
 
-    def _unanswered(self, batch: _Batch, refused: bool) -> Iterator[int]:
+    def _unanswered(self, batch: Batch, refused: bool) -> Iterator[int]:
         for sequence in batch.sequences:
             command = self._commands.get(sequence)
             if command is not None:
@@ -386,12 +333,12 @@ class Session:
                 messages.extend(self._batches_for(target, now))
             elif not self._is_opening:
                 self._is_opening = True
-                batch_id = self._register(_Batch(target, now, opens_session=True))
+                batch_id = self._register(Batch(target, now, opens_session=True))
                 messages.append(Outgoing(target, SubmitCommands(batch_id, (OPEN_SESSION_COMMAND,))))
         while self._queries:
             query = self._queries.popleft()
             reader = self._follower() or target if query.consistency == "follower" else target
-            batch_id = self._register(_Batch(reader, now, query=query))
+            batch_id = self._register(Batch(reader, now, query=query))
             message = SubmitQuery(batch_id, query.name, query.arguments, query.consistency)
             messages.append(Outgoing(reader, message))
         return messages
@@ -427,11 +374,11 @@ class Session:
                 command.call.safe_to_retry = False
                 sequences.append(sequence)
                 commands.append(encoded)
-            batch_id = self._register(_Batch(target, now, sequences))
+            batch_id = self._register(Batch(target, now, sequences))
             messages.append(Outgoing(target, SubmitCommands(batch_id, tuple(commands))))
         return messages
 
-    def _register(self, batch: _Batch) -> int:
+    def _register(self, batch: Batch) -> int:
         batch_id = self._new_batch_id()
         self._batches[batch_id] = batch
         return batch_id
