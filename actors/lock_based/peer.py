@@ -12,7 +12,7 @@ answered in the other way, as the structure advice of the Raft lab has it.  Its 
 
 The rules of the file:
 
-1. One lock guards everything of `_Shared`.  Functions that need it are named `..._locked` and refuse to go on without.
+1. One lock guards everything of `Shared`.  Functions that need it are named `..._locked` and refuse to go on without.
 2. Inside the lock: `step`, and making durable what it decided.  The lock is never given up between deciding and making
    durable: in that gap another thread could answer from memory what a crash would take back (a vote, say), which is
    the *volatile vote leak*.  Only for a full disk nobody waits: what depends on the write is held back until the
@@ -39,7 +39,7 @@ from actors.errors import ActorumError, BadFrame
 from actors.interpreter import Interpreter, Recorder
 from actors.lock_based.locks import InstrumentedLock
 from actors.lock_based.mail import Mail
-from actors.lock_based.threads import Lock, Thread
+from actors.lock_based.shared import Life, Shared
 from actors.lock_based.wiring import LinkWorld
 from actors.lock_based.world import Inlet, Note, PeerCame, World
 from actors.machine import MachineHost
@@ -52,7 +52,6 @@ from actors.storage.disk import Disk
 from raft_core import (
     AppendEntries,
     Applied,
-    Configured,
     Effect,
     Event,
     Leader,
@@ -74,72 +73,6 @@ PATIENCE = 5.0
 
 READS = frozenset({"status"})
 """Methods of the interpreter that change nothing."""
-
-
-class _Shared:
-    """Everything that more than one thread uses.  It belongs to the peer's lock."""
-
-    def __init__(self, interpreter: Interpreter, disk: InlineDisk, deadlines: Deadlines) -> None:
-        self.interpreter = interpreter
-        self.disk = disk
-        self.deadlines = deadlines
-        self.to_do: list[Callable[[], None]] = []
-        """What this turn decided and must not be done inside the lock."""
-        self.replicated_term: Term = 0
-        """The term of the replicators that run."""
-        self.outboxes: dict[ServerId, Mail[bytes]] = {}
-        """What they are to send."""
-        self.replicated: tuple[Configured, ...] = ()
-        """The members among whom they were last looked through."""
-        self.last_frame: tuple[Message | None, bytes] = (None, b"")
-        self.applied_index: LogIndex = 0
-        """What the applier has applied, as far as it was told to consensus or will be with the next turn."""
-        self.expiry: int | None = None
-        """When something in the state machine expires; as `applied_index`."""
-        self.events_in_last_turn = 0
-        self.bad_frames: list[ActorumError] = []
-        """Why frames were not taken; the latest few."""
-
-
-class _Life:
-    """The threads of a peer, and whether it ends, and why: the first reason counts."""
-
-    def __init__(self, lock: Lock) -> None:
-        self._lock = lock
-        self._threads: list[Thread] = []
-        self._is_over = False
-        self._error: BaseException | None = None
-
-    def end(self, error: BaseException | None) -> bool:
-        """End it; False if that was decided before."""
-        with self._lock:
-            if self._is_over:
-                return False
-            self._is_over, self._error = True, error
-            return True
-
-    @property
-    def is_over(self) -> bool:
-        """It ends, or has ended."""
-        with self._lock:
-            return self._is_over
-
-    @property
-    def error(self) -> BaseException | None:
-        """Why it ends; None: in good order."""
-        with self._lock:
-            return self._error
-
-    def add(self, thread: Thread) -> None:
-        """This thread belongs to it."""
-        with self._lock:
-            self._threads = [other for other in self._threads if other.is_alive()]
-            self._threads.append(thread)
-
-    def threads(self) -> list[Thread]:
-        """All that may still run."""
-        with self._lock:
-            return list(self._threads)
 
 
 class LockedPeer:
@@ -167,7 +100,7 @@ class LockedPeer:
         self._writes = Durations()
         self._work: Mail[list[Work] | ClientGone] = Mail(self._threads)
         self._machine = machine
-        self._life = _Life(self._threads.lock())
+        self._life = Life(self._threads.lock())
         self.lock = InstrumentedLock(self._threads.lock, clock=self._threads.clock, current=self._threads.current)
         randomness = Random(config.seed)
         deadlines = Deadlines(randomness)
@@ -196,7 +129,7 @@ class LockedPeer:
         )
         watch = self._threads.watch
         self._shared = watch(
-            _Shared(watch(interpreter, "interpreter", READS), inline_disk, watch(deadlines, "deadlines")),
+            Shared(watch(interpreter, "interpreter", READS), inline_disk, watch(deadlines, "deadlines")),
             "shared state",
         )
         self.recovered_index: LogIndex = interpreter.server.log.last_index
