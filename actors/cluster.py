@@ -221,22 +221,10 @@ def start_cluster(
             raise WrongArguments(
                 "the simulated cluster keeps nothing on disk", fix='leave out data= and storage="sqlite"'
             )
-        from actors.sim import start_sim_cluster
-
-        with (
-            _recording(record) as recorder_of,
-            start_sim_cluster(
-                machine,
-                nodes=nodes,
-                seed=seed or 0,
-                timeout=timeout,
-                settings=settings,
-                allow_code=allow_code is not False,
-                check_determinism=check_determinism,
-                runtime=runtime,
-                recorder_of=recorder_of,
-            ) as bound,
-        ):
+        takes_code = allow_code is not False
+        with _simulated(
+            machine, nodes, seed or 0, timeout, settings, takes_code, check_determinism, runtime, record
+        ) as bound:
             yield bound
         return
     with cluster_directory(data, storage, engine) as (directory, kind):
@@ -260,6 +248,38 @@ def start_cluster(
         kept = Path(data) if data else None
         with run_peers(specs, host, timeout=timeout, data=kept, network=network, seed=seed) as cluster:
             yield machine._bound(ClusterHandle(cluster.client, cluster))
+
+
+@contextmanager
+def _simulated(
+    machine: type[M],
+    nodes: int,
+    seed: int,
+    timeout: float,
+    settings: Settings,
+    allow_code: bool,
+    check_determinism: bool,
+    runtime: RuntimeName,
+    record: str | Path | None,
+) -> Iterator[M]:
+    """A cluster in simulated time."""
+    from actors.sim import start_sim_cluster
+
+    with (
+        _recording(record) as recorder_of,
+        start_sim_cluster(
+            machine,
+            nodes=nodes,
+            seed=seed,
+            timeout=timeout,
+            settings=settings,
+            allow_code=allow_code,
+            check_determinism=check_determinism,
+            runtime=runtime,
+            recorder_of=recorder_of,
+        ) as bound,
+    ):
+        yield bound
 
 
 def _recording(record: str | Path | None) -> AbstractContextManager[Callable[[ServerId], Recorder | None]]:
