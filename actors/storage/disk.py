@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -26,7 +26,10 @@ from actors.storage.memory import MemoryStorage
 from actors.storage.memory_snapshots import MemorySnapshots
 from actors.storage.port import CorruptStorage, DiskFull, LogGap, Snapshots, Storage, Stored
 from raft_core.configuration import Snapshot
-from raft_core.effects import CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
+from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
+
+_OF_THE_LOG_ALONE: Final[frozenset[type[PersistEffect]]] = frozenset({AppendToLog, PersistTermAndVote})
+"""What has nothing to do with snapshots."""
 
 
 class Recovered(NamedTuple):
@@ -87,6 +90,13 @@ class Disk:
         log was to be cut where no durable snapshot holds what is dropped; and `DiskFull` for one that there is no room
         for: then `go_on` carries out what is left.
         """
+        if changes and not self._rest and _OF_THE_LOG_ALONE.issuperset(map(type, changes)):  # nearly always
+            try:
+                self.storage.write(changes)
+            except DiskFull:
+                self.put_behind(changes)
+                raise
+            return ()
         self.put_behind(changes)
         return self.go_on()
 
