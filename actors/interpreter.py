@@ -14,14 +14,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, Unpack, assert_never
+from typing import Final, Unpack, assert_never
 
 from actors.applier import Abandon, Apply, ClientId, Replies, Restore, Work
 from actors.deadlines import NEVER, Deadlines
 from actors.ports import NOTHING_WRITTEN as NOTHING_WRITTEN
 from actors.ports import Disk as Disk
+from actors.ports import Held, SnapshotReader, Transport
 from actors.ports import Recorder as Recorder
-from actors.ports import SnapshotReader, Transport
 from actors.ports import Written as Written
 from actors.protocol import ClientMessage, Status
 from actors.replicated_clock import Stamps
@@ -95,15 +95,6 @@ EXPIRY_PAUSE = 0.1
 # Each effect is compared with these, and a union that is written where it is used is made anew each time.
 _WAITS_FOR_NO_DISK: Final = (AppendEntries, TimeoutNow)
 _GOES_TO_DISK: Final = (AppendToLog, PersistTermAndVote, CompactLog, ReceiveSnapshotChunk)
-
-
-class Held(NamedTuple):
-    """A write that the disk has not confirmed, and what waits for it."""
-
-    persisted: LogPersisted | None
-    sends: list[Send]
-    since: float
-    """When it was handed over, in seconds."""
 
 
 class Interpreter:
@@ -300,13 +291,8 @@ class Interpreter:
                 | TransferEnded()
             ):
                 self._administer(effect)
-            case ConfigurationChanged():
-                LOG.info("%s: members of entry %d: %s", self.server.server_id, effect.index, effect.configuration)
-            case RoleChanged():
-                self._note_role(effect)
-            case Ignored():
-                self.ignored += 1
-                LOG.debug("%s ignored an event: %s", self.server.server_id, effect.reason)
+            case ConfigurationChanged() | RoleChanged() | Ignored():
+                self._note(effect)
             case Send() | AppendToLog() | PersistTermAndVote() | CompactLog() | ReceiveSnapshotChunk():
                 raise AssertionError("these are carried out by _execute")
             case _:
@@ -357,6 +343,19 @@ class Interpreter:
         """To the applier, with everything before it, at the end of the turn."""
         self._work.extend(work)
         self._has_urgent_work = self._has_urgent_work or bool(work)
+
+    def _note(self, effect: ConfigurationChanged | RoleChanged | Ignored) -> None:
+        """For those who watch."""
+        match effect:
+            case ConfigurationChanged():
+                LOG.info("%s: members of entry %d: %s", self.server.server_id, effect.index, effect.configuration)
+            case RoleChanged():
+                self._note_role(effect)
+            case Ignored():
+                self.ignored += 1
+                LOG.debug("%s ignored an event: %s", self.server.server_id, effect.reason)
+            case _:
+                assert_never(effect)
 
     def _note_role(self, effect: RoleChanged) -> None:
         """Whoever leads no more cannot say what becomes of what it accepted (an unknown outcome is not a failure)."""

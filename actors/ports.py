@@ -7,12 +7,12 @@ disk that answers at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
 from actors.storage.disk import Arrival
-from raft_core import Effect, Event, Message, PersistEffect, Server, ServerId, Snapshot
+from raft_core import Effect, Event, LogPersisted, Message, PersistEffect, Send, Server, ServerId, Snapshot
 
 
 class Written(Struct, frozen=True):
@@ -62,3 +62,12 @@ class Recorder(Protocol):
         self, now: float, events: Sequence[Event], before: Server, after: Server, effects: Sequence[Effect]
     ) -> None:
         """`step_all(before, events)` gave `after` and `effects`.  Nothing of them is carried out yet."""
+
+
+class Held(NamedTuple):
+    """A write that the disk has not confirmed, and what waits for it."""
+
+    persisted: LogPersisted | None
+    sends: list[Send]
+    since: float
+    """When it was handed over, in seconds."""
