@@ -24,6 +24,7 @@ MODULES: dict[RuntimeName, tuple[str, ...]] = {
     "actors": ("actors.peer", "actors.mailbox", "actors.workers"),
     "locks": (
         "actors.lock_based.peer",
+        "actors.lock_based.shared",
         "actors.lock_based.mail",
         "actors.lock_based.locks",
         "actors.lock_based.threads",
@@ -38,7 +39,7 @@ CALLED_BY_OTHERS = {
     "RunningActor": ("fail", "bad_frames"),
 }
 """Of the actors: what threads other than the actor's own call."""
-GUARDED = ("_Shared", "_Life")
+GUARDED = ("Shared", "Life")
 """Classes of the twin of which every field is shared."""
 _MAKES = {"Lock", "Condition", "Event", "Semaphore", "SimpleQueue", "Queue", "lock", "condition", "Mail", "pipe"}
 _STARTS = {"Thread", "start", "_start"}

@@ -125,7 +125,9 @@ ROOMS = [
     ),
 ]
 
-RING_2 = frozenset(f"actors/{name}.py" for name in ("interpreter", "requests", "applier", "deadlines", "machine"))
+RING_2 = frozenset(
+    f"actors/{name}.py" for name in ("interpreter", "ports", "status", "requests", "applier", "deadlines", "machine")
+)
 RING_2_NEVER = ("pykka", "threading")
 
 RUNTIMES: dict[str, tuple[str, ...]] = {
