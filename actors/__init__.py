@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from actors.context import HERE, Context
     from actors.errors import ActorumError
     from actors.network import Faults, Network
+    from actors.recovery import recover
     from actors.remote import RemoteCluster, connect
     from actors.replicated import Replicated, command, query
     from raft_core import Settings
@@ -50,6 +51,7 @@ _PLACES = {
     "command": "actors.replicated",
     "connect": "actors.remote",
     "query": "actors.replicated",
+    "recover": "actors.recovery",
 }
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "command",
     "connect",
     "query",
+    "recover",
 ]
 
 

@@ -20,6 +20,7 @@ from actors.codec import RUN_CODE, code_tag, encode_code
 from actors.errors import NoQuorum, TimersTooShort, WrongArguments
 from actors.hosts import Host, ProcessHost, ThreadHost, end_if_being_started
 from actors.interpreter import Recorder
+from actors.lost_peers import start_the_sound, warn_or_refuse
 from actors.machine import refuse_inside_apply
 from actors.network import Network
 from actors.protocol import Digest
@@ -317,13 +318,16 @@ def run_peers(
             at_end.callback(router.close)
             supervisor = Supervisor(specs, host, router.link_pair, roster)
         at_end.callback(supervisor.close)
-        supervisor.start(START_TIMEOUT)
+        lost = start_the_sound(supervisor, START_TIMEOUT)
         for directory in directories:
             note_started(directory)
         client = Client(timeout=timeout, health=supervisor.health)
         at_end.callback(client.close)
         supervisor.add_client(client)
-        yield Cluster(supervisor, client, data=data, timeout=timeout, network=network)
+        cluster = Cluster(supervisor, client, data=data, timeout=timeout, network=network)
+        if lost:
+            warn_or_refuse(lost, cluster.status(START_TIMEOUT).values())
+        yield cluster
 
 
 @contextmanager

@@ -296,6 +296,23 @@ class MembersChanged(ActorumError):
     exit_code = ExitCode.CONDITION_FALSE
 
 
+class RecoveryRefused(ActorumError):
+    """A recovery from the loss of a majority is not needed, or not possible with these survivors, or was not agreed to.
+
+    Nothing was changed; a retry fails alike.
+    """
+
+    code = "RECOVERY-REFUSED"
+    exit_code = ExitCode.USAGE
+
+
+class RecoveryUnfinished(ActorumError):
+    """A recovery was cut short, so the cluster cannot be started.  To ask for the same recovery again finishes it."""
+
+    code = "RECOVERY-UNFINISHED"
+    exit_code = ExitCode.USAGE
+
+
 class ClusterNotRunning(ActorumError):
     """No cluster serves that data directory: there is no control socket, or nobody listens on it."""
 

@@ -29,7 +29,7 @@ from actors.spec import PeerParts, PeerSpec, RunningPeer
 from actors.storage.disk import Disk
 from actors.storage.journal import JournalStorage
 from actors.storage.port import Storage
-from actors.storage.record import refuse_lost_log
+from actors.storage.record import lineage_of, refuse_lost_log
 from actors.storage.snapshots import SnapshotFiles
 from actors.storage.sqlite import SqliteStorage
 from actors.storage.trace import TraceWriter
@@ -47,9 +47,11 @@ def open_disk(spec: PeerSpec, *, in_own_process: bool = False) -> Disk:
     directory = Path(spec.directory)
     storage = _open_storage(spec, directory)
     try:
-        owner = (spec.cluster_id, spec.config.server_id)
         snapshots = SnapshotFiles(
-            directory / "snapshots", cluster_id=owner[0], server_id=owner[1], synchronous=spec.storage == "sqlite"
+            directory / "snapshots",
+            cluster_id=lineage_of(spec.cluster_id),
+            server_id=spec.config.server_id,
+            synchronous=spec.storage == "sqlite",
         )
     except BaseException:
         storage.close()

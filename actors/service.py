@@ -50,6 +50,7 @@ from actors.service_protocol import (
 )
 from actors.storage.files import read_or_make_secret, remove_if_there
 from actors.storage.port import StorageInUse
+from actors.storage.record import read_record
 from actors.supervisor import Supervisor
 from raft_core import ServerId
 
@@ -158,7 +159,9 @@ class Service:
             )
             for name, (state, since, process_id) in self._supervisor.members().items()
         ]
-        return ClusterReport(self._name, self._machine, tuple(nodes))
+        record = read_record(self._data)
+        recoveries = tuple(map(str, record.recoveries)) if record is not None else ()
+        return ClusterReport(self._name, self._machine, tuple(nodes), recoveries)
 
 
 class _Passer:

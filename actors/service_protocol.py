@@ -96,6 +96,8 @@ class ClusterReport(Struct, frozen=True, array_like=True, tag=12, forbid_unknown
     name: str
     machine: str
     nodes: tuple[NodeReport, ...]
+    recoveries: tuple[str, ...] = ()
+    """When, and with whom, it went on without a majority."""
 
 
 class Done(Struct, frozen=True, array_like=True, tag=13, forbid_unknown_fields=True):
@@ -220,8 +222,8 @@ def prove_to_server(end: socket.socket, key: bytes) -> None:
 
 def prove_to_client(end: socket.socket, key: bytes) -> bool:
     """The server's part of the handshake; False: the other side does not hold the key."""
-    end.settimeout(HANDSHAKE_TIMEOUT)
     try:
+        end.settimeout(HANDSHAKE_TIMEOUT)  # the service may be closing it just now
         ours = secrets.token_bytes(_NONCE)
         end.send(ours)
         answer = end.recv(_NONCE + _DIGEST + 1)
@@ -229,9 +231,9 @@ def prove_to_client(end: socket.socket, key: bytes) -> bool:
         if len(answer) != _NONCE + _DIGEST or not hmac.compare_digest(proof, _proof(key, b"client", ours + theirs)):
             return False
         end.send(_proof(key, b"server", theirs + ours))
+        end.settimeout(None)
     except OSError:
         return False
-    end.settimeout(None)
     return True
 
 

@@ -39,6 +39,8 @@ def status(data: Path, output: Output) -> None:
             f"term {head['term']}   quorum {head['quorum']}"
         )
         output.rows([{key: value for key, value in row.items() if key != "error"} for row in rows])
+        for recovery in report.recoveries:
+            output.say(f"RECOVERED without a majority, {recovery}")
         for row in rows:
             if row["error"]:
                 output.say(f"{row['node']} ended with: {row['error']}")
@@ -58,6 +60,7 @@ def described(report: ClusterReport) -> tuple[dict[str, object], list[dict[str, 
         "leader": leader.server_id if leader else None,
         "term": max((one.term for one in up), default=0),
         "quorum": f"{voters // 2 + 1}/{voters}",
+        "recoveries": list(report.recoveries),
     }
     return head, [_row(node, leader) for node in report.nodes]
 

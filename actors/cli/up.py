@@ -58,7 +58,7 @@ def up(
     from actors.hosts import ProcessHost
     from actors.network import Network
     from actors.service import Service, refuse_if_served
-    from actors.supervisor import Supervisor
+    from actors.supervisor import PeerState, Supervisor
     from raft_core import Settings
 
     asked: SimpleQueue[str] = SimpleQueue()
@@ -77,7 +77,9 @@ def up(
         service.stop_asked = asked
         try:
             seconds = monotonic() - began
-            say(f"{len(specs)} peers of {described} ready in {seconds:.1f} s on {data}, leader {cluster.leader()}")
+            ready = sum(state is PeerState.UP for state, _, _ in cluster.supervisor.members().values())
+            peers = f"{ready} of {len(specs)} peers of {described}"
+            say(f"{peers} ready in {seconds:.1f} s on {data}, leader {cluster.leader()}")
             if record is not None:
                 say(f"recording into {record}: actorum check replay {record}")
             say(f"stopping: {asked.get()}")

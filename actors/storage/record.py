@@ -14,13 +14,51 @@ from pathlib import Path
 from msgspec import MsgspecError, Struct, json
 from msgspec.structs import replace
 
+from actors.errors import RecoveryUnfinished
 from actors.storage.damage import corrupt
 from actors.storage.files import make_directory, sync_directory
 from actors.storage.port import CorruptStorage, UnknownFormat, WrongCluster
-from raft_core.types import ServerId
+from raft_core.types import LogIndex, ServerId, Term
 
 FORMAT = 1
 RECORD_NAME = "cluster.json"
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """The members were replaced by hand, without the vote of a majority, because it was lost (`actors.recovery`)."""
+
+    at: str
+    """When, in UTC."""
+    former_id: str
+    """The cluster until then, to which whoever was given up belongs for ever."""
+    cluster_id: str
+    """The cluster from then on."""
+    survivors: tuple[ServerId, ...]
+    """The voters from then on."""
+    given_up: tuple[ServerId, ...]
+    chosen: ServerId
+    """The survivor with the most complete log, which became the log of all."""
+    index: LogIndex
+    """Of the entry that says so; behind the last one of the chosen log."""
+    term: Term
+    """Of that entry."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.at}: with {', '.join(self.survivors)}, from entry {self.index} of term {self.term} on; given up: "
+            f"{', '.join(self.given_up)}"
+        )
+
+
+def next_incarnation(cluster_id: str) -> str:
+    """The same cluster after a recovery.  Its name is chosen at random: two recoveries, each with other survivors on
+    another copy of the data, make two clusters that have nothing to say to each other."""
+    return f"{lineage_of(cluster_id)}.{secrets.token_hex(4)}"
+
+
+def lineage_of(cluster_id: str) -> str:
+    """What stays the same through recoveries: what was committed before one, such as snapshots, is of use after it."""
+    return cluster_id.partition(".")[0]
 
 
 class ClusterRecord(Struct, frozen=True, kw_only=True):
@@ -41,6 +79,10 @@ class ClusterRecord(Struct, frozen=True, kw_only=True):
     """Those among them that were never up: they have no log yet."""
     removed: tuple[ServerId, ...] = ()
     """Peers that are not started any more."""
+    recoveries: tuple[Recovery, ...] = ()
+    """Every recovery from the loss of a majority, for ever: what was promised before one may be broken."""
+    recovering: Recovery | None = None
+    """One that was begun and not finished: nothing is started before it is."""
 
     @property
     def ever(self) -> tuple[ServerId, ...]:
@@ -57,7 +99,7 @@ def open_record(directory: Path, machine: str, nodes: tuple[ServerId, ...], code
     """The record of `directory`, made if there is none.
 
     Raises `WrongCluster` if it was made for another machine, other nodes or code of another runtime, `UnknownFormat`
-    or `CorruptStorage` if it cannot be read.
+    or `CorruptStorage` if it cannot be read, `RecoveryUnfinished` if a recovery was cut short.
     """
     make_directory(directory)
     found = read_record(directory)
@@ -65,6 +107,7 @@ def open_record(directory: Path, machine: str, nodes: tuple[ServerId, ...], code
         found = ClusterRecord(cluster_id=secrets.token_hex(8), machine=machine, nodes=nodes, code_tag=code_tag)
         _write(directory, found)
         return found
+    refuse_unfinished_recovery(directory, found)
     wanted = {"machine": machine, "nodes": ", ".join(nodes), "code commands of": code_tag or "none"}
     present = {"machine": found.machine, "nodes": ", ".join(found.nodes), "code commands of": found.code_tag or "none"}
     for what, value in wanted.items():
@@ -103,24 +146,58 @@ def note_started(directory: Path) -> None:
 
 def note_added(directory: Path, server_id: ServerId) -> None:
     """This peer is about to be started for the first time."""
-    record = _known_record(directory)
+    record = known_record(directory)
     _write(directory, replace(record, added=(*record.added, server_id), newborn=(*record.newborn, server_id)))
 
 
 def note_born(directory: Path, server_id: ServerId) -> None:
     """This peer was up: it has a log."""
-    record = _known_record(directory)
+    record = known_record(directory)
     _write(directory, replace(record, newborn=tuple(name for name in record.newborn if name != server_id)))
 
 
 def note_removed(directory: Path, server_id: ServerId) -> None:
     """This peer is needed no more."""
-    record = _known_record(directory)
+    record = known_record(directory)
     if server_id not in record.removed:
         _write(directory, replace(record, removed=(*record.removed, server_id)))
 
 
-def _known_record(directory: Path) -> ClusterRecord:
+def note_recovery_begun(directory: Path, recovery: Recovery) -> None:
+    """From here on this is the only way forward."""
+    _write(directory, replace(known_record(directory), recovering=recovery))
+
+
+def note_recovered(directory: Path) -> None:
+    """The recovery that was begun is done."""
+    record = known_record(directory)
+    recovery = record.recovering
+    assert recovery is not None
+    after = replace(
+        record,
+        cluster_id=recovery.cluster_id,
+        was_started=True,
+        newborn=(),
+        removed=(*record.removed, *recovery.given_up),
+        recoveries=(*record.recoveries, recovery),
+        recovering=None,
+    )
+    _write(directory, after)
+
+
+def refuse_unfinished_recovery(directory: Path, record: ClusterRecord) -> None:
+    """Raise `RecoveryUnfinished` if one was begun and cut short: some logs belong to the new cluster already."""
+    if record.recovering is not None:
+        survivors = " ".join(f"--survivor {name}" for name in record.recovering.survivors)
+        raise RecoveryUnfinished(
+            f"a recovery of {directory} was begun and not finished",
+            why="some of its peers belong to the cluster that it makes already, others to the one before",
+            fix=f"actorum recover {directory} {survivors}",
+        )
+
+
+def known_record(directory: Path) -> ClusterRecord:
+    """The record of a directory that must have one.  Raises `CorruptStorage`."""
     record = read_record(directory)
     if record is None:
         raise corrupt(directory / RECORD_NAME, "it is gone")
@@ -136,7 +213,8 @@ def refuse_lost_log(database: Path) -> None:
         raise CorruptStorage(
             f"{database} is gone",
             why="the peer has voted and acknowledged entries; without its log it could break both promises",
-            fix=f"restore the file; or, while the others run: actorum members replace {database.parent.name}",
+            fix=f"restore the file; or start the others, if they are a majority, and: actorum members replace "
+            f"{database.parent.name}",
         )
 
 

@@ -93,6 +93,17 @@ def check_identity(connection: sqlite3.Connection, path: Path, wanted: Identity)
         raise damage.wrong_cluster(path, (meta[1], meta[2]), wanted)
 
 
+def adopt(connection: sqlite3.Connection, path: Path, identity: Identity) -> None:
+    """Make a checked file that of another cluster, in one statement.  See `recovery`: nobody else may."""
+    found, _, _, created, _ = _meta(connection, path)
+    connection.execute(_PUT_META, (found, *identity, created, crc_of(found, *identity, created)))
+
+
+def cluster_of(connection: sqlite3.Connection, path: Path) -> str:
+    """To which cluster a file belongs."""
+    return _meta(connection, path)[1]
+
+
 def upgrade(connection: sqlite3.Connection, path: Path) -> None:
     """Bring a checked file to the present format."""
     found, *rest, _ = _meta(connection, path)

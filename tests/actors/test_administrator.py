@@ -468,8 +468,8 @@ def test_a_peer_that_came_later_must_find_its_log_again_like_any_other(tmp_path:
     with Counter.cluster(**options) as counter:
         cluster_of(counter).add()
     (tmp_path / "n4" / "raft.sqlite3").unlink()
-    with pytest.raises(CorruptStorage, match="n4"), Counter.cluster(**options):
-        pass
+    with Counter.cluster(**options) as counter, pytest.raises(CorruptStorage, match="n4"):
+        cluster_of(counter).restart("n4")
 
 
 def test_a_peer_that_cannot_start_is_no_member_and_its_name_is_gone(tmp_path: Path) -> None:

@@ -314,8 +314,10 @@ def test_a_log_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
     with in_threads(data=tmp_path) as counter:
         counter.incr()
     (tmp_path / "n2" / "raft.sqlite3").unlink()
-    with pytest.raises(CorruptStorage, match="n2"), in_threads(data=tmp_path):
-        pass
+    with in_threads(data=tmp_path) as counter:
+        with pytest.raises(CorruptStorage, match="n2"):
+            counter.cluster.restart("n2")
+        assert not (tmp_path / "n2" / "raft.sqlite3").exists()
 
 
 # --- after the end ----------------------------------------------------------------------------------------------------
