@@ -21,6 +21,8 @@ from msgspec import Struct
 
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId
 
+DEFAULT_PRIORITY: Final = 1
+
 
 class Configuration(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The members of a cluster.  Make one with `configuration`, which sorts the names: equal members, equal bytes."""
@@ -30,6 +32,8 @@ class Configuration(Struct, frozen=True, array_like=True, forbid_unknown_fields=
     learners: tuple[ServerId, ...] = ()
     old_voters: tuple[ServerId, ...] = ()
     """C_old during a joint phase (paper 6); empty otherwise."""
+    priorities: tuple[tuple[ServerId, int], ...] = ()
+    """Who shall lead rather than others (`raft_core.priorities`); without those that have `DEFAULT_PRIORITY`."""
 
     @property
     def is_joint(self) -> bool:
@@ -45,9 +49,16 @@ class Configuration(Struct, frozen=True, array_like=True, forbid_unknown_fields=
         """May this server campaign, and does its vote count in one of the majorities?"""
         return server_id in self.voters or server_id in self.old_voters
 
+    def priority(self, server_id: ServerId) -> int:
+        """Of two voters, the one with the higher priority shall lead."""
+        for name, priority in self.priorities:
+            if name == server_id:
+                return priority
+        return DEFAULT_PRIORITY
+
     def after_joint(self) -> Configuration:
         """C_new alone: how a joint phase ends (paper 6)."""
-        return Configuration(self.voters, self.learners)
+        return Configuration(self.voters, self.learners, priorities=self.priorities)
 
 
 @lru_cache(maxsize=64)
@@ -55,9 +66,13 @@ def _servers(configuration: Configuration) -> tuple[ServerId, ...]:
     return tuple(sorted({*configuration.voters, *configuration.learners, *configuration.old_voters}))
 
 
-def configuration(voters: Iterable[ServerId], learners: Iterable[ServerId] = ()) -> Configuration:
-    """A configuration that is not joint, its names sorted."""
-    return Configuration(tuple(sorted(set(voters))), tuple(sorted(set(learners))))
+def configuration(
+    voters: Iterable[ServerId], learners: Iterable[ServerId] = (), priorities: Iterable[tuple[ServerId, int]] = ()
+) -> Configuration:
+    """A configuration that is not joint, its names sorted; priorities of others than its members are left out."""
+    one, other = tuple(sorted(set(voters))), tuple(sorted(set(learners)))
+    ranked = {name: number for name, number in priorities if number != DEFAULT_PRIORITY and name in (*one, *other)}
+    return Configuration(one, other, (), tuple(sorted(ranked.items())))
 
 
 class Configured(Struct, frozen=True, array_like=True):

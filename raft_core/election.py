@@ -22,14 +22,13 @@ from raft_core.effects import (
     ResetElectionTimer,
     Send,
     StopHeartbeatTimer,
-    TransferEnded,
 )
 from raft_core.events import ElectionTimeout
 from raft_core.messages import RequestPreVote, RequestPreVoteResult, RequestVote, RequestVoteResult, TimeoutNow
 from raft_core.quorum import VoteOutcome, election_outcome, is_quorum
 from raft_core.replication import become_leader
 from raft_core.state import Candidate, Follower, Leader, PreCandidate, Server, Transition, election_timeout
-from raft_core.transfer import give_up_transfer, successor
+from raft_core.transfer import give_up_transfer, successor, transfer_ended
 from raft_core.types import ServerId, Term
 
 _Campaigner = TypeVar("_Campaigner", Candidate, PreCandidate)
@@ -49,8 +48,7 @@ def step_down(server: Server, leader_id: ServerId | None) -> Transition:
         reads = [read_id for read in waiting if read.asker is None for read_id in read.read_ids]
         if reads:
             effects.append(ReadRefused(tuple(reads), leader_id))
-        if server.role.transfer is not None:
-            effects.append(TransferEnded(server.role.transfer.transfer_id))
+        effects.extend(transfer_ended(server.role))
     return Transition(replace(server, role=Follower(leader_id)), tuple(effects))
 
 

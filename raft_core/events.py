@@ -91,6 +91,8 @@ class ConfigurationProposed(Struct, frozen=True, tag="ConfigurationProposed"):
     voters: tuple[ServerId, ...]
     learners: tuple[ServerId, ...] = ()
     expected_index: LogIndex | None = None
+    priorities: tuple[tuple[ServerId, int], ...] | None = None
+    """Who shall lead rather than others (`raft_core.priorities`); None: everybody keeps what it has."""
 
 
 class TransferRequested(Struct, frozen=True, tag="TransferRequested"):

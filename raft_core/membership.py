@@ -34,7 +34,8 @@ from raft_core.types import ServerId
 
 def on_configuration_proposed(server: Server, event: ConfigurationProposed) -> Transition:
     """An administrator wishes other members."""
-    wished = configuration(event.voters, event.learners)
+    priorities = server.configuration.priorities if event.priorities is None else event.priorities
+    wished = configuration(event.voters, event.learners, priorities)
     reason = _refusal(server, event, wished)
     if reason is not None:
         return Transition(server, (ConfigurationRefused(event.proposal_id, reason, server.leader_id),))

@@ -31,6 +31,7 @@ from raft_core.effects import (
 )
 from raft_core.events import LogPersisted, Proposed
 from raft_core.messages import AppendEntries, AppendEntriesResult
+from raft_core.priorities import follow_preference
 from raft_core.quorum import quorum_reached
 from raft_core.snapshot_sending import replicate_snapshot, still_sending
 from raft_core.state import Leader, Progress, Server, Transition
@@ -179,7 +180,8 @@ def on_heartbeat_timeout(server: Server) -> Transition:
         server = replace(server, role=replace(leader, round=leader.round + 1))
         noted = (RoundSent(leader.round + 1),)
     after, sends = replicate_to_all(server, heartbeat=True)
-    after, sends = hand_over_when_caught_up(after, sends)
+    after, begun = follow_preference(after)
+    after, sends = hand_over_when_caught_up(after, sends + begun)
     return Transition(after, (ResetHeartbeatTimer(server.settings.heartbeat_interval), *noted, *sends))
 
 

@@ -102,8 +102,21 @@ class Progress(Struct, frozen=True):
 class Transfer(Struct, frozen=True):
     """Leadership is to go to `target` (thesis 3.10)."""
 
-    transfer_id: int
+    transfer_id: int | None
+    """None: nobody asked for it; the leader prefers `target`."""
     target: ServerId
+
+
+class Preference(Struct, frozen=True):
+    """Somebody has a higher priority than the leader (see `raft_core.priorities`)."""
+
+    target: ServerId
+    heartbeats: int = 0
+    """How often it was found reachable, with nearly the whole log, since it was last found otherwise."""
+    was_silent: bool = False
+    """It was not, at the last heartbeat."""
+    failures: int = 0
+    """Transfers to it that failed, in this term."""
 
 
 class Leader(Struct, frozen=True, tag="leader"):
@@ -127,6 +140,8 @@ class Leader(Struct, frozen=True, tag="leader"):
     """Elected by itself alone, in the step in which it raised its term: it speaks once that term is on its disk."""
     transfer: Transfer | None = None
     """Leadership is being handed over; nothing new is accepted meanwhile (thesis 3.10)."""
+    preference: Preference | None = None
+    """Somebody else shall lead, as soon as that can be relied on."""
 
 
 Role: TypeAlias = Follower | PreCandidate | Candidate | Leader

@@ -6,17 +6,18 @@
 3. The higher term of that election ends the old leadership.  If it does not come within an election timeout, the leader
    gives up and accepts proposals again.
 
-TimeoutNow may be lost: it is sent again with each heartbeat.
+TimeoutNow may be lost: it is sent again with each heartbeat.  A leader hands over by itself, too, to a voter that shall
+lead rather than it (`raft_core.priorities`); then nobody waits for the outcome.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from raft_core.effects import Effect, ResetElectionTimer, Send, TransferRefusal, TransferRefused
+from raft_core.effects import Effect, ResetElectionTimer, Send, TransferEnded, TransferRefusal, TransferRefused
 from raft_core.events import TransferRequested
 from raft_core.messages import TimeoutNow
-from raft_core.state import Leader, Progress, Server, Transfer, Transition
+from raft_core.state import Leader, Preference, Progress, Server, Transfer, Transition
 from raft_core.types import ServerId
 
 
@@ -30,9 +31,16 @@ def on_transfer_requested(server: Server, event: TransferRequested) -> Transitio
     heir = successor(server, leader, event.target)
     if heir is None:
         return _refused(server, event.transfer_id, TransferRefusal.NO_SUCH_VOTER)
-    transfer = Transfer(event.transfer_id, heir.server_id)
+    return hand_over_when_caught_up(*begin_transfer(server, heir.server_id, event.transfer_id))
+
+
+def begin_transfer(server: Server, target: ServerId, transfer_id: int | None) -> Transition:
+    """From now on nothing is accepted; the successor gets an election timeout, and no lease outlives this."""
+    leader = server.role
+    assert isinstance(leader, Leader)
+    transfer = Transfer(transfer_id, target)
     server = replace(server, role=replace(leader, transfer=transfer, has_lease=False, may_have_lease=False))
-    return hand_over_when_caught_up(server, (ResetElectionTimer(server.election_timeout),))
+    return Transition(server, (ResetElectionTimer(server.election_timeout),))
 
 
 def _refused(server: Server, transfer_id: int, reason: TransferRefusal) -> Transition:
@@ -65,5 +73,19 @@ def give_up_transfer(server: Server, leader: Leader) -> Transition:
     transfer = leader.transfer
     if transfer is None:
         return Transition(replace(server, role=leader), ())
+    if transfer.transfer_id is None:
+        return Transition(replace(server, role=replace(leader, transfer=None, preference=_later(leader))), ())
     server = replace(server, role=replace(leader, transfer=None))
     return _refused(server, transfer.transfer_id, TransferRefusal.TIMED_OUT)
+
+
+def _later(leader: Leader) -> Preference | None:
+    """The leader's own attempt failed: the next one takes longer to come."""
+    wish = leader.preference
+    return wish and replace(wish, heartbeats=0, failures=wish.failures + 1)
+
+
+def transfer_ended(leader: Leader) -> tuple[Effect, ...]:
+    """It leads no more: say so to who asked for that."""
+    transfer = leader.transfer
+    return () if transfer is None or transfer.transfer_id is None else (TransferEnded(transfer.transfer_id),)

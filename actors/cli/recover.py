@@ -20,7 +20,7 @@ The cluster must be down. Try everything else before: a majority of the logs is 
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("data", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--survivor", "survivors", multiple=True, required=True, metavar="NAME", help="A peer whose data is there."
 )

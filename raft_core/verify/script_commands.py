@@ -231,12 +231,14 @@ def _spoil(cluster: Cluster, line: Line) -> None:
 
 def _members(cluster: Cluster, line: Line) -> None:
     name = up(cluster, line.words[0]).server_id
-    voters = [name_of(cluster, voter) for voter in line.words[1:]]
+    words = [word.partition(":") for word in line.words[1:]]
+    voters = [name_of(cluster, voter) for voter, _, _ in words]
+    ranked = tuple((voter, number("a priority", value)) for voter, colon, value in words if colon)
     learners = [name_of(cluster, learner) for learner in line.take("learners", "").split(",") if learner]
     expected = number("expected", line.take("expected", "0")) if "expected" in line.options else None
     cluster.proposals += 1
-    event = ConfigurationProposed(cluster.proposals, tuple(voters), tuple(learners), expected)
-    wished = members_words(configuration(voters, learners))
+    event = ConfigurationProposed(cluster.proposals, tuple(voters), tuple(learners), expected, ranked or None)
+    wished = members_words(configuration(voters, learners, ranked))
     cluster.happens(name, event, f"{name}: wish c{cluster.proposals} for other members: {wished}")
 
 
@@ -331,7 +333,7 @@ COMMANDS: dict[str, Command] = {
     "snapshot": _command("NAME", 1, 1, _snapshot),
     "spoil": _command("NAME", 1, 1, _spoil),
     "members": _command(
-        "NAME VOTER... [learners=NAME,...] [expected=INDEX]", 1, None, _members, "learners", "expected"
+        "NAME VOTER[:PRIORITY]... [learners=NAME,...] [expected=INDEX]", 1, None, _members, "learners", "expected"
     ),
     "transfer": _command("NAME [NAME]", 1, 2, _transfer),
     "crash": _command("NAME...", 1, None, _crash),

@@ -77,10 +77,15 @@ def entry_words(index: LogIndex, entry: Entry) -> str:
 
 
 def members_words(members: Configuration) -> str:
-    """`[n1 n2 n3]`; joint `[n1 n2 | n2 n3]`, old voters first; learners behind a plus sign, `[n1 + n2]`."""
+    """`[n1 n2 n3]`; joint `[n1 n2 | n2 n3]`, old voters first; learners behind a plus sign, `[n1 + n2]`; priorities
+    behind a colon, `[n1:5 n2]`."""
+    ranked = dict(members.priorities)
+    voters, learners = (
+        " ".join(f"{name}:{ranked[name]}" if name in ranked else name for name in names)
+        for names in (members.voters, members.learners)
+    )
     old = f"{' '.join(members.old_voters)} | " if members.is_joint else ""
-    learners = f" + {' '.join(members.learners)}" if members.learners else ""
-    return f"[{old}{' '.join(members.voters)}{learners}]"
+    return f"[{old}{voters}{f' + {learners}' if learners else ''}]"
 
 
 def snapshot_words(snapshot: Snapshot) -> str:

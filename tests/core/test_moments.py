@@ -182,6 +182,8 @@ def values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.one_of([values(one) for one in types])
         case inspect.VarTupleType(item_type=item_type):
             return st.lists(values(item_type), max_size=3).map(tuple)
+        case inspect.TupleType(item_types=item_types):
+            return st.tuples(*map(values, item_types))
         case inspect.EnumType(cls=cls):
             return st.sampled_from(list(cls))
         case inspect.NoneType():

@@ -469,6 +469,8 @@ def values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.one_of([values(one) for one in types])
         case inspect.VarTupleType(item_type=item_type):
             return st.lists(values(item_type), max_size=3).map(tuple)
+        case inspect.TupleType(item_types=item_types):
+            return st.tuples(*map(values, item_types))
         case inspect.IntType():
             return st.integers(0, 5) | st.integers(0, 2**62)
         case inspect.StrType():
