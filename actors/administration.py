@@ -44,7 +44,9 @@ class Administration:
     def change(self, client_id: ClientId, message: ChangeMembers) -> Event:
         """The event for the core."""
         number = self._number(client_id, message.batch_id)
-        return ConfigurationProposed(number, message.voters, message.learners, message.expected_index)
+        return ConfigurationProposed(
+            number, message.voters, message.learners, message.expected_index, message.priorities
+        )
 
     def transfer(self, client_id: ClientId, message: TransferLeadership) -> Event:
         """The event for the core."""

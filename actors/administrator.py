@@ -33,6 +33,7 @@ from actors.errors import (
     QuorumAtRisk,
     SnapshotFailed,
     TransferFailed,
+    WrongArguments,
 )
 from actors.membership import (
     Attempts,
@@ -46,6 +47,7 @@ from actors.membership import (
     unheard,
     with_another,
     with_learner,
+    with_priority,
     with_voter,
     without,
 )
@@ -203,8 +205,8 @@ class Administrator:
 
         `expected_index`: only if the members are those of that entry (`members().index`), else `MembersChanged`.
         """
-        wished = frozenset(voters), frozenset(learners)
-        for name in sorted(wished[0] | wished[1]):
+        wished = Wished(frozenset(voters), frozenset(learners))
+        for name in sorted(wished.voters | wished.learners):
             self._check(name)
 
         def wish(now: Members) -> Wished:
@@ -251,7 +253,7 @@ class Administrator:
         wished = wish(now)
         if not now.is_committed:
             past.reason = ConfigurationRefusal.CHANGE_UNDER_WAY
-        elif not is_known_to_most(leader, statuses) or not self._can_decide(past, wished[0], statuses):
+        elif not is_known_to_most(leader, statuses) or not self._can_decide(past, wished.voters, statuses):
             past.reason = "not enough voters answered"
         elif unheard(leader, wished[0], statuses):
             past.reason = ConfigurationRefusal.NOT_CAUGHT_UP
@@ -276,16 +278,31 @@ class Administrator:
         return sum(statuses.get(name) is not None for name in voters) >= majority(voters)
 
     def _ask_for_members(self, past: Attempts, leader: Status, wished: Wished, deadline: float) -> Members | None:
-        voters, learners = tuple(sorted(wished[0])), tuple(sorted(wished[1]))
+        voters, learners = tuple(sorted(wished.voters)), tuple(sorted(wished.learners))
+        priorities = None if wished.priorities is None else tuple(sorted(wished.priorities))
         answer = self._client.administer(
             leader.server_id,
-            lambda number: ChangeMembers(number, voters, learners, leader.configuration_index),
+            lambda number: ChangeMembers(number, voters, learners, leader.configuration_index, priorities),
             timeout=max(LOOK, min(ATTEMPT, deadline - self._now())),
         )
         if answer is not None and answer.outcome == "done":
-            return Members(voters, learners, answer.index)
+            ranked = leader.priorities if priorities is None else priorities
+            return Members(voters, learners, answer.index, priorities=ranked)
         past.note(answer)
         return None
+
+    def set_priority(self, server_id: ServerId, priority: int, *, timeout: float | None = None) -> None:
+        """The higher, the rather a voter shall lead; all begin with 1, and 0 leads only while nobody else can.
+
+        A leader hands over to a better one that could be reached, and had nearly the whole log, for some seconds.
+        Elections are as always: whoever is elected meanwhile leads meanwhile.
+        """
+        if priority < 0:
+            raise WrongArguments(
+                f"{priority} is no priority", why="the lowest one is 0: leads only while nobody else can", fix="0"
+            )
+        what = f"{server_id} has priority {priority}"
+        self._pursue(what, lambda now: with_priority(now, server_id, priority), self._deadline(timeout))
 
     # --- another leader -----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ adds n4 while the other removes n2, both get what they want, whoever is first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -22,6 +22,7 @@ from actors.errors import (
 )
 from actors.protocol import Administered, Status
 from raft_core import LogIndex, ServerId, majority
+from raft_core.configuration import DEFAULT_PRIORITY
 from raft_core.effects import ConfigurationRefusal
 
 
@@ -35,14 +36,27 @@ class Members(Struct, frozen=True):
     """Of the entry that says so; 0 for the members the cluster began with."""
     is_committed: bool = True
     """It stays so, whoever leads next; and these are all (it is no joint phase)."""
+    priorities: tuple[tuple[ServerId, int], ...] = ()
+    """Who shall lead rather than others, where that is not the usual 1."""
+
+    def priority(self, server_id: ServerId) -> int:
+        """The higher, the rather it shall lead; 0: only while nobody else can."""
+        return dict(self.priorities).get(server_id, DEFAULT_PRIORITY)
 
     def has(self, server_id: ServerId) -> bool:
         """As a voter or as a learner."""
         return server_id in self.voters or server_id in self.learners
 
 
-Wished: TypeAlias = tuple[frozenset[ServerId], frozenset[ServerId]]
-"""Voters and learners."""
+class Wished(NamedTuple):
+    """The members that somebody wishes for."""
+
+    voters: frozenset[ServerId]
+    learners: frozenset[ServerId]
+    priorities: frozenset[tuple[ServerId, int]] | None = None
+    """None: everybody keeps what it has."""
+
+
 Wish: TypeAlias = Callable[[Members], Wished]
 """Makes the members that are wished of those that there are.  Raises if that makes no sense."""
 
@@ -50,7 +64,7 @@ Wish: TypeAlias = Callable[[Members], Wished]
 def members_of(status: Status) -> Members:
     """The members as this peer knows them."""
     is_committed = status.configuration_index <= status.commit_index and not status.old_voters
-    return Members(status.voters, status.learners, status.configuration_index, is_committed)
+    return Members(status.voters, status.learners, status.configuration_index, is_committed, status.priorities)
 
 
 def leader_among(statuses: dict[ServerId, Status | None]) -> Status | None:
@@ -75,12 +89,13 @@ def unheard(leader: Status, voters: Iterable[ServerId], statuses: dict[ServerId,
 
 def holds(wished: Wished, now: Members) -> bool:
     """Are these the members already?"""
-    return wished == (frozenset(now.voters), frozenset(now.learners))
+    is_ranked = wished.priorities in (None, frozenset(now.priorities))
+    return is_ranked and wished[:2] == (frozenset(now.voters), frozenset(now.learners))
 
 
 def with_learner(now: Members, server_id: ServerId) -> Wished:
     """It learns; if it votes already, it goes on voting."""
-    return frozenset(now.voters), frozenset(now.learners) | ({server_id} - frozenset(now.voters))
+    return Wished(frozenset(now.voters), frozenset(now.learners) | ({server_id} - frozenset(now.voters)))
 
 
 def with_voter(now: Members, server_id: ServerId) -> Wished:
@@ -91,7 +106,7 @@ def with_voter(now: Members, server_id: ServerId) -> Wished:
             why=f"voters: {', '.join(now.voters)}; learners: {', '.join(now.learners) or 'none'}",
             fix=f"actorum members add {server_id}",
         )
-    return frozenset(now.voters) | {server_id}, frozenset(now.learners) - {server_id}
+    return Wished(frozenset(now.voters) | {server_id}, frozenset(now.learners) - {server_id})
 
 
 def without(now: Members, server_ids: Iterable[ServerId]) -> Wished:
@@ -101,12 +116,26 @@ def without(now: Members, server_ids: Iterable[ServerId]) -> Wished:
         raise WrongArguments(
             "a cluster needs a voter", why="all that there are would leave", fix="stop the cluster instead"
         )
-    return frozenset(now.voters) - gone, frozenset(now.learners) - gone
+    return Wished(frozenset(now.voters) - gone, frozenset(now.learners) - gone)
 
 
 def with_another(now: Members, old: ServerId, new: ServerId) -> Wished:
-    """One votes in the place of another."""
-    return frozenset(now.voters) - {old} | {new}, frozenset(now.learners) - {old, new}
+    """One votes in the place of another, with its priority."""
+    ranked = frozenset((new if name == old else name, priority) for name, priority in now.priorities if name != new)
+    return Wished(frozenset(now.voters) - {old} | {new}, frozenset(now.learners) - {old, new}, ranked)
+
+
+def with_priority(now: Members, server_id: ServerId, priority: int) -> Wished:
+    """The same members, one of whom shall lead rather than others, or they rather than it.  Raises `NoSuchNode`."""
+    if not now.has(server_id):
+        raise NoSuchNode(
+            f"{server_id} is no member, so it has no priority",
+            why=f"voters: {', '.join(now.voters)}; learners: {', '.join(now.learners) or 'none'}",
+            fix="name one of them",
+        )
+    ranked = dict(now.priorities) | {server_id: priority}
+    others = frozenset((name, number) for name, number in ranked.items() if number != DEFAULT_PRIORITY)
+    return Wished(frozenset(now.voters), frozenset(now.learners), others)
 
 
 class Attempts:

@@ -79,6 +79,8 @@ class ChangeMembers(Struct, frozen=True, array_like=True, tag=7, gc=False, forbi
     voters: tuple[ServerId, ...]
     learners: tuple[ServerId, ...]
     expected_index: LogIndex | None
+    priorities: tuple[tuple[ServerId, int], ...] | None = None
+    """Who shall lead rather than others; None: everybody keeps what it has."""
 
 
 class TransferLeadership(Struct, frozen=True, array_like=True, tag=8, gc=False, forbid_unknown_fields=True):
@@ -160,6 +162,8 @@ class Status(Struct, frozen=True, array_like=True, tag=15, gc=False, forbid_unkn
     """The last entry for which the latest snapshot stands; 0 if there is none."""
     first_index: LogIndex = 1
     """The first entry that the log still has, or would have."""
+    priorities: tuple[tuple[ServerId, int], ...] = ()
+    """Who shall lead rather than others, where that is not the usual 1."""
 
 
 class Digest(Struct, frozen=True, array_like=True, tag=16, gc=False, forbid_unknown_fields=True):

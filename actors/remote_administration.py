@@ -54,6 +54,14 @@ class SetMembers(Struct, frozen=True, tag="set", forbid_unknown_fields=True):
     timeout: float
 
 
+class SetPriority(Struct, frozen=True, tag="priority", forbid_unknown_fields=True):
+    """Let a member lead rather than others, or they rather than it."""
+
+    server_id: ServerId
+    priority: int
+    timeout: float
+
+
 class HandOver(Struct, frozen=True, tag="transfer", forbid_unknown_fields=True):
     """Let another peer lead."""
 
@@ -75,7 +83,15 @@ class ListMembers(Struct, frozen=True, tag="members", forbid_unknown_fields=True
 
 
 Operation: TypeAlias = (
-    AddMember | PromoteMember | RemoveMembers | ReplaceMember | SetMembers | HandOver | TakeSnapshot | ListMembers
+    AddMember
+    | PromoteMember
+    | RemoveMembers
+    | ReplaceMember
+    | SetMembers
+    | SetPriority
+    | HandOver
+    | TakeSnapshot
+    | ListMembers
 )
 
 
@@ -104,6 +120,8 @@ def carry_out(operation: Operation, cluster: Administrator) -> Outcome:
         case SetMembers(voters=voters, learners=learners, expected_index=expected):
             members = cluster.set_members(voters, learners, expected_index=expected, timeout=timeout)
             return Outcome(members=members)
+        case SetPriority(server_id=server_id, priority=priority):
+            cluster.set_priority(server_id, priority, timeout=timeout)
         case HandOver(target=target):
             return Outcome(cluster.transfer_leadership(target, timeout=timeout))
         case TakeSnapshot(server_id=server_id):
@@ -158,6 +176,10 @@ class RemoteAdministrator:
         now, else `MembersChanged`."""
         operation = SetMembers(tuple(voters), tuple(learners), expected_index, self._seconds(timeout))
         return _members(self._carry_out(operation))
+
+    def set_priority(self, server_id: ServerId, priority: int, *, timeout: float | None = None) -> None:
+        """The higher, the rather a voter shall lead; all begin with 1, and 0 leads only while nobody else can."""
+        self._carry_out(SetPriority(server_id, priority, self._seconds(timeout)))
 
     def transfer_leadership(self, target: ServerId | None = None, *, timeout: float | None = None) -> ServerId:
         """Hand leadership over to `target`, or to whoever has most of the log; who leads now."""

@@ -38,4 +38,5 @@ def status_of(server: Server, batch_id: int, **known: Unpack[KnownToTheRuntime])
         configuration_index=server.configurations[-1].index,
         snapshot_index=0 if server.snapshot is None else server.snapshot.last_included_index,
         first_index=server.log.last_included_index + 1,
+        priorities=members.priorities,
     )

@@ -26,6 +26,7 @@ Examples:
   actorum members add n7 --learner        and later: actorum members promote n7
   actorum members remove n2 n3
   actorum members replace n1              n1 is dead and will not come back
+  actorum members priority n2 5           n2 shall lead whenever it can; 0: only while nobody else can
 """
 
 
@@ -46,7 +47,7 @@ def _steering(function: F) -> F:
 
 @click.group(epilog=EXAMPLES)
 def members() -> None:
-    """Add, promote, remove and replace peers of a running cluster (paper 6)."""
+    """Add, promote, remove, replace and rank peers of a running cluster (paper 6)."""
 
 
 @members.command("list")
@@ -66,7 +67,13 @@ def list_members(data: Path, output: Output) -> None:
     kinds = dict.fromkeys(known.voters, "voter") | dict.fromkeys(known.learners, "learner")
     keys = ("role", "last", "trails", "snapshot", "uptime_s", "pid")
     records = [
-        {"node": name, "member": kinds.get(name), **{key: row.get(key) for key in keys}} for name, row in shown.items()
+        {
+            "node": name,
+            "member": kinds.get(name),
+            "priority": known.priority(name) if name in kinds else None,
+            **{key: row.get(key) for key in keys},
+        }
+        for name, row in shown.items()
     ]
     if output.is_table:
         settled = "" if known.is_committed else ", and a change is under way"
@@ -122,6 +129,19 @@ def replace(name: str, timeout: float, data: Path, output: Output) -> None:
     with connect(data) as cluster:
         fresh = cluster.replace(name, timeout=timeout)
     output.record({"node": fresh, "member": "voter", "replaces": name}, f"{fresh} took the place of {name}")
+
+
+@members.command()
+@click.argument("name")
+@click.argument("priority", type=click.IntRange(0))
+@_steering
+def priority(name: str, priority: int, timeout: float, data: Path, output: Output) -> None:
+    """Let NAME lead rather than members of lower PRIORITY; all begin with 1, and 0 leads only while nobody else can."""
+    from actors.remote import connect
+
+    with connect(data) as cluster:
+        cluster.set_priority(name, priority, timeout=timeout)
+    output.record({"node": name, "priority": priority}, f"{name} has priority {priority}")
 
 
 @click.command(epilog="\b\nExamples:\n  actorum transfer\n  actorum transfer n2\n")

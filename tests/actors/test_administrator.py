@@ -463,6 +463,35 @@ def test_what_was_cut_short_is_finished_after_a_restart_of_everything(tmp_path: 
         assert set(cluster.nodes) == set(cluster.members().voters) == {"n1", "n2", "n3", "n4"} - {gone}
 
 
+def test_a_preferred_voter_leads_again_after_it_was_away(counter: Counter) -> None:
+    cluster = cluster_of(counter)
+    wished = next(name for name in cluster.nodes if name != cluster.leader())
+    cluster.set_priority(wished, 5)
+    assert cluster.members().priority(wished) == 5
+    for number in (1, 2):
+        assert cluster._poll(lambda: cluster.leader() == wished, PATIENCE), "nobody handed leadership over"
+        assert counter.incr() == number
+        cluster.kill(wished)
+        assert cluster.leader() != wished
+        cluster.restart(wished)
+    with pytest.raises(WrongArguments):
+        cluster.set_priority(wished, -1)
+    with pytest.raises(NoSuchNode):
+        cluster.set_priority("n9", 2)
+
+
+def test_who_takes_a_place_takes_the_priority_with_it(counter: Counter) -> None:
+    cluster = cluster_of(counter)
+    cluster.set_priority("n1", 0)
+    assert cluster.add(promote=False) == "n4"
+    cluster.set_priority("n4", 0)
+    cluster.kill("n1")
+    assert cluster.replace("n1") == "n5"
+    assert cluster.members().priorities == (("n4", 0), ("n5", 0))
+    cluster.remove("n4")
+    assert cluster.members().priorities == (("n5", 0),)
+
+
 def test_a_peer_that_came_later_must_find_its_log_again_like_any_other(tmp_path: Path) -> None:
     options: dict[str, Any] = {"engine": "threads", "data": tmp_path, "storage": "memory", "timeout": PATIENCE}
     with Counter.cluster(**options) as counter:

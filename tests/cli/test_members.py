@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from click.testing import CliRunner
@@ -80,7 +81,7 @@ def test_a_table_shows_the_members_and_from_which_entry_they_are(cluster: Cluste
     run(data, "members", "add")
     head, names, *lines = run(data, "members", "list").splitlines()
     assert head == f"MEMBERS of entry {cluster.members().index}"
-    assert names.split()[:3] == ["NODE", "MEMBER", "ROLE"]
+    assert names.split()[:4] == ["NODE", "MEMBER", "PRIORITY", "ROLE"]
     assert [line.split()[:2] for line in lines] == [[name, "voter"] for name in (*NAMES, "n4")]
 
 
@@ -154,3 +155,17 @@ def test_a_peer_that_cannot_catch_up_stays_a_learner_and_that_is_said(cluster: C
     told = run(data, "members", "promote", learner, "--timeout", "0.3", code=ExitCode.RETRY)
     assert "NOT-CAUGHT-UP" in told
     assert kinds(data)[learner] == "learner"
+
+
+def test_the_list_shows_priorities_and_the_preferred_voter_leads(cluster: Cluster, data: Path) -> None:
+    wished = next(name for name in NAMES if name != cluster.leader())
+    assert rows(data, "members", "priority", wished, "5") == [{"node": wished, "priority": 5}]
+    run(data, "members", "priority", cluster.leader(), "0")
+    priorities = {row["node"]: row["priority"] for row in rows(data, "members", "list")}
+    assert sorted(priorities.values(), key=str) == [0, 1, 5] and priorities[wished] == 5
+    with connect(data) as remote:
+        deadline = monotonic() + PATIENCE
+        while cluster.leader() != wished:
+            assert monotonic() < deadline, "nobody handed leadership over"
+        assert remote.bind(Counter).incr() == 1
+    assert "has no priority" in run(data, "members", "priority", "n9", "1", code=2)
