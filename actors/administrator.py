@@ -25,6 +25,7 @@ from actors.cluster_ports import ClusterClient, Peers
 from actors.errors import (
     ActorumError,
     CallTimeout,
+    ChangeUnderWay,
     MembersChanged,
     NameTaken,
     NoQuorum,
@@ -51,8 +52,9 @@ from actors.membership import (
     with_voter,
     without,
 )
-from actors.protocol import ChangeMembers, SnapshotPeer, Status, TransferLeadership
+from actors.protocol import ChangeMembers, Digest, SnapshotPeer, Status, TransferLeadership
 from actors.supervisor import PeerState
+from actors.upgrading import begin_version, version_to_begin
 from raft_core import LogIndex, ServerId, majority
 from raft_core.effects import ConfigurationRefusal, TransferRefusal
 
@@ -344,6 +346,30 @@ class Administrator:
         )
         if answer is not None and answer.reason == TransferRefusal.TIMED_OUT:
             raise _transfer_failed(target, f"{answer.reason}; {leader.server_id} still leads")
+
+    # --- another version of the machine -------------------------------------------------------------------------------
+
+    def upgrade(self, version: int | None = None, *, timeout: float | None = None) -> int:
+        """Begin another version of the machine, on all replicas alike (see `versions`): this one, or the newest that
+        any peer knows.  The version that is in force then.
+
+        Raises `NoQuorum` if a voter does not say what it knows: all must be up, with their new program; `WrongVersion`,
+        naming them, if some do not know the version.  Nothing has changed then.
+        """
+        deadline = self._deadline(timeout)
+        if not self._poll(lambda: self.members(deadline - self._now()).is_committed, deadline - self._now()):
+            raise ChangeUnderWay("the members are being changed, so it is not known who will vote", fix="try again")
+        members = self.members(deadline - self._now())
+        answers = {name: self._digest(name, deadline) for name in (*members.voters, *members.learners)}
+        begun = version_to_begin(version, members.voters, answers)
+        return begin_version(self._client, begun, max(LOOK, deadline - self._now()))
+
+    def _digest(self, server_id: ServerId, deadline: float) -> Digest | None:
+        """Who is down is asked too, but not waited for."""
+        state, _, _ = self._supervisor.members().get(server_id, (PeerState.DOWN, 0.0, 0))
+        seconds = deadline - self._now() if state in (PeerState.UP, PeerState.STARTING) else 0.0
+        answer = self._client.inspect(server_id, digest=True, timeout=max(0.0, seconds))
+        return answer if isinstance(answer, Digest) else None
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 

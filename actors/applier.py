@@ -250,7 +250,7 @@ class Applier:
             self.applied_index,
             machine.state_digest(),
             machine.describe(),
-            machine.newest_version,
+            machine.versions,
         )
 
 

@@ -31,7 +31,6 @@ from actors.runtimes import RUNTIMES
 from actors.spec import PeerConfig, PeerSpec, RuntimeName, StorageKind
 from actors.storage.record import note_started, open_record
 from actors.supervisor import Supervisor
-from actors.versions import UPGRADE, encode_upgrade
 from raft_core import ServerId, Settings
 
 if TYPE_CHECKING:
@@ -135,21 +134,6 @@ class Cluster(Administrator):
             name, arguments, lambda reply: decode_reply(reply, label, msgpack.decode), SubmitOptions(timeout=timeout)
         )
         return call.result()
-
-    def upgrade(self, timeout: float = 10.0) -> int:
-        """Begin, on all replicas alike, the newest version of the machine that every peer knows; its number.
-
-        Raises `NoQuorum` if a peer does not say what it knows: all must be up, with their new program.
-        """
-        known = self.digests(timeout)
-        if silent := [name for name, digest in known.items() if digest is None]:
-            raise NoQuorum(
-                f"{', '.join(silent)} did not say which versions of the machine they know",
-                why="a peer that meets a version which it does not know has to stop",
-                fix="start them with the new program, and try again",
-            )
-        newest = min(digest.newest_version for digest in known.values() if digest is not None)
-        return int(self._submit(UPGRADE, encode_upgrade(newest), "upgrade", timeout))
 
 
 class ClusterHandle:

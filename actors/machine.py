@@ -375,9 +375,9 @@ class MachineHost:
         return f"{self.machine._machine_name}@{self.machine.version}"
 
     @property
-    def newest_version(self) -> int:
-        """The newest version of the machine that this replica can begin."""
-        return self._versions[-1].version
+    def versions(self) -> tuple[int, ...]:
+        """The versions of the machine that this replica knows, in order."""
+        return tuple(cls.version for cls in self._versions)
 
     def session_count(self) -> int:
         """How many client sessions are remembered."""

@@ -174,8 +174,8 @@ class Digest(Struct, frozen=True, array_like=True, tag=16, gc=False, forbid_unkn
     applied_index: LogIndex
     digest: str
     machine: str
-    newest_version: int = 1
-    """The newest version of the machine that the peer knows."""
+    versions: tuple[int, ...] = (1,)
+    """Of the machine, that the peer knows, in order."""
 
 
 class Offered(Struct, frozen=True, array_like=True, tag=17, gc=False, forbid_unknown_fields=True):

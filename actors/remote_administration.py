@@ -76,6 +76,13 @@ class TakeSnapshot(Struct, frozen=True, tag="snapshot", forbid_unknown_fields=Tr
     timeout: float
 
 
+class UpgradeMachine(Struct, frozen=True, tag="upgrade", forbid_unknown_fields=True):
+    """Begin another version of the machine; None: the newest that anybody knows."""
+
+    version: int | None
+    timeout: float
+
+
 class ListMembers(Struct, frozen=True, tag="members", forbid_unknown_fields=True):
     """Who belongs to the cluster?"""
 
@@ -91,6 +98,7 @@ Operation: TypeAlias = (
     | SetPriority
     | HandOver
     | TakeSnapshot
+    | UpgradeMachine
     | ListMembers
 )
 
@@ -103,6 +111,8 @@ class Outcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     index: LogIndex = 0
     """Up to which entry it did."""
     members: Members | None = None
+    version: int = 0
+    """Of the machine, in force now."""
 
 
 def carry_out(operation: Operation, cluster: Administrator) -> Outcome:
@@ -126,6 +136,8 @@ def carry_out(operation: Operation, cluster: Administrator) -> Outcome:
             return Outcome(cluster.transfer_leadership(target, timeout=timeout))
         case TakeSnapshot(server_id=server_id):
             return Outcome(server_id, cluster.snapshot(server_id, timeout=timeout))
+        case UpgradeMachine(version=version):
+            return Outcome(version=cluster.upgrade(version, timeout=timeout))
         case ListMembers():
             return Outcome(members=cluster.members(timeout))
         case _:
@@ -188,6 +200,11 @@ class RemoteAdministrator:
     def snapshot(self, server_id: ServerId | None = None, *, timeout: float | None = None) -> LogIndex:
         """Have a peer (None: the leader) save its state and shorten its log; up to which entry."""
         return self._carry_out(TakeSnapshot(server_id, self._seconds(timeout))).index
+
+    def upgrade(self, version: int | None = None, *, timeout: float | None = None) -> int:
+        """Begin another version of the machine on all replicas alike: this one, or the newest that any peer knows; the
+        version that is in force then.  Refused unless every voter knows it."""
+        return self._carry_out(UpgradeMachine(version, self._seconds(timeout))).version
 
 
 def _name(outcome: Outcome) -> ServerId:

@@ -5,7 +5,8 @@ incarnation of both its ends: when a peer starts, it gets new links to every run
 theirs to it.  The old ones die with the old incarnation, whatever a kill left in them.
 
 A peer that dies unasked is started again, after a pause that doubles with every death in a row.  A peer that was killed
-on request stays down until it is started on request.  A peer that cannot use its storage stays down with its reason.
+on request stays down until it is started on request; a peer that cannot use its storage, or whose program is too old
+for what the log says, stays down with its reason.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from time import monotonic
 from typing import TypeVar
 
 from actors.control import ControlChannel, PeerEnded, PeerReady, StopPeer
-from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, error_from_json
+from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, WrongVersion, error_from_json
 from actors.hosts import Host, Hosted, start_error
 from actors.links import link_pair
 from actors.links.handing import LinkTaker, PeerLink, link_client, link_peers
@@ -40,7 +41,7 @@ STOP_TIMEOUT = 10.0
 """Seconds a peer gets to stop in good order before it is killed."""
 HEALTHY_AFTER = 10.0
 """Seconds of life after which a death counts as the first again."""
-_FINAL = (CorruptStorage, WrongCluster, StorageInUse, UnknownFormat)
+_FINAL = (CorruptStorage, WrongCluster, StorageInUse, UnknownFormat, WrongVersion)
 
 
 class PeerState(StrEnum):

@@ -7,11 +7,12 @@ the new class names the one it `replaces`, which stays in the program:
         version: ClassVar[int] = 2
         replaces: ClassVar[type[Replicated]] = Account1
 
-A replica begins with the oldest class it has, or with that of its snapshot.  `cluster.upgrade()` asks every peer which
-versions it knows and then commits the entry that begins the newest which all of them do; there each replica makes the
-new machine of the old one's fields, by `migrate`.  Whoever meets an entry of a version that it does not know - an old
-program, started too late - stops: it could only drift apart.  When no log that begins before the entry is left, and no
-snapshot of the old version either, the old class may go.
+A replica begins with the oldest class it has, or with that of its snapshot.  `cluster.upgrade()` asks every voter which
+versions it knows (`upgrading`) and then commits the entry that begins one which all of them do; there each replica
+makes the new machine of the old one's fields, by `migrate`.  Whoever meets an entry of a version that it does not know
+- an old program, started too late - stops, and is not started again by itself: it could only drift apart.  Nothing of
+its log is lost, and with the new program it goes on from there.  When no log that begins before the entry is left, and
+no snapshot of the old version either, the old class may go.
 
 A class that replaces none takes effect at once, from the first entry on.
 

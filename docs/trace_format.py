@@ -73,6 +73,8 @@ def _type_name(info: msgspec.inspect.Type, binary: bool) -> str:
             return _union_name(structures) if structures else " or ".join(_type_name(one, binary) for one in types)
         case msgspec.inspect.VarTupleType(item_type=item):
             return f"array of {_type_name(item, binary).removeprefix('one of the ')}"
+        case msgspec.inspect.TupleType(item_types=items):
+            return f"[{', '.join(_type_name(item, binary) for item in items)}]"
         case msgspec.inspect.FrozenSetType(item_type=item):
             return f"array of {_type_name(item, binary)}, sorted"
         case msgspec.inspect.StructType(cls=cls):

@@ -56,6 +56,7 @@ COMMANDS = {
     "members": LazyCommand("actors.cli.members:members", "Add, promote, remove and replace peers while it runs."),
     "transfer": LazyCommand("actors.cli.members:transfer", "Let another peer lead."),
     "snapshot": LazyCommand("actors.cli.members:snapshot", "Have a peer save its state and shorten its log."),
+    "upgrade": LazyCommand("actors.cli.upgrade:upgrade", "Go over to a newer version of the machine."),
     "recover": LazyCommand("actors.cli.recover:recover", "Go on without a lost majority; loses data."),
     "chaos": LazyCommand("actors.cli.chaos:chaos", "Make the network between the peers misbehave."),
     "serve-http": LazyCommand("actors.cli.http:serve_http", "Serve a running cluster over HTTP."),

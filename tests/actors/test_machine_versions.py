@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, ClassVar
 
 import pytest
 from msgspec import msgpack
-from msgspec.structs import replace
 
+from actors.cluster import Cluster
 from actors.codec import encode_command
 from actors.context import HERE, Context
 from actors.errors import NoQuorum, WrongVersion
 from actors.machine import OPEN_SESSION_COMMAND, MachineHost
+from actors.protocol import Digest
 from actors.replicated import Replicated, command, query
 from actors.replicated_clock import encode_stamp
 from actors.replies import RefusalKind, encode_result
+from actors.runtimes import RUNTIMES
+from actors.spec import RuntimeName
+from actors.supervisor import PeerState
+from actors.upgrading import begin_version, version_to_begin
 from actors.versions import UPGRADE, encode_upgrade
-from raft_core import Entry
+from raft_core import Entry, ServerId
 from tests.actors.test_machine import refusal
 
 
@@ -105,7 +114,7 @@ def started(*entries: Entry, machine: Replicated | None = None, **options: bool)
 
 def test_a_replica_begins_with_the_oldest_version_it_has() -> None:
     host = started(*LOG[:2])
-    assert (host.describe(), host.newest_version, host.state()) == ("account@1", 4, {"balance": 5})
+    assert (host.describe(), host.versions, host.state()) == ("account@1", (1, 2, 4), {"balance": 5})
 
 
 def test_a_version_begins_at_its_entry_with_the_fields_of_the_one_before() -> None:
@@ -192,7 +201,7 @@ def test_a_class_replaces_older_versions_of_the_same_machine_only() -> None:
 
 def test_a_class_that_replaces_none_takes_effect_at_once() -> None:
     host = started(LOG[0], deposit(2, 5), upgrade(3, 1), machine=Account1())
-    assert host.describe() == "account@1" and host.newest_version == 1
+    assert host.describe() == "account@1" and host.versions == (1,)
 
 
 # --- the cluster
@@ -217,15 +226,27 @@ def test_a_peer_that_is_down_puts_an_upgrade_off() -> None:
         assert account.cluster.upgrade() == 4
 
 
-def test_the_version_that_begins_is_one_that_every_peer_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Account.cluster(nodes=3, engine="sim", seed=4) as account:
-        account.deposit(5)
-        told = dict(account.cluster.wait_until_equal())
-        told["n2"] = replace(told["n2"], newest_version=2)  # as one with an older program would say
-        monkeypatch.setattr(account.cluster, "digests", lambda timeout: told)
-        assert account.cluster.upgrade() == 2
-        monkeypatch.undo()
-        assert {digest.machine for digest in account.cluster.wait_until_equal().values()} == {"account@2"}
+def answers(**versions: tuple[int, ...] | None) -> dict[ServerId, Digest | None]:
+    return {
+        name: None if known is None else Digest(1, name, 5, "abc", "account@1", known)
+        for name, known in versions.items()
+    }
+
+
+def test_an_upgrade_is_refused_with_the_names_of_those_who_do_not_know_the_version() -> None:
+    asked = answers(n1=(1, 2, 4), n2=(1, 2), n3=(1, 2, 4), n4=(1,))
+    with pytest.raises(WrongVersion, match=r"version 4 .* n2, n4 would have to stop") as refused:
+        version_to_begin(None, ["n1", "n2", "n3"], asked)
+    assert refused.value.why == "n2 knows 1, 2; n4 knows 1"
+    with pytest.raises(WrongVersion, match="version 3 "):
+        version_to_begin(3, ["n1", "n2", "n3"], asked)
+    assert version_to_begin(1, ["n1", "n2", "n3"], asked) == 1
+
+
+def test_every_voter_must_answer_and_a_learner_that_is_down_is_not_waited_for() -> None:
+    with pytest.raises(NoQuorum, match=r": n3 did not say"):
+        version_to_begin(None, ["n1", "n3"], answers(n1=(1, 2), n3=None, n4=None))
+    assert version_to_begin(None, ["n1", "n3"], answers(n1=(1, 2), n3=(1, 2), n4=None)) == 2
 
 
 def test_a_new_program_on_old_data_goes_on_as_the_old_one_until_the_upgrade(tmp_path: Path) -> None:
@@ -237,3 +258,103 @@ def test_a_new_program_on_old_data_goes_on_as_the_old_one_until_the_upgrade(tmp_
         assert account.cluster.upgrade() == 4 and account.deposit(1) == 601
     with Account.cluster(nodes=3, engine="threads", data=tmp_path) as account:
         assert account.total() == 601
+
+
+# --- processes: each has the program that was there when it was started
+
+PROGRAM = """
+from typing import Any, ClassVar
+
+from actors import Replicated, command
+
+
+class Ledger(Replicated):
+    total: int = 0
+
+    @command
+    def add(self, amount: int) -> int:
+        self.total += amount
+        return self.total
+"""
+
+NEW_PROGRAM = (
+    PROGRAM.replace("class Ledger(Replicated)", 'class Ledger1(Replicated, name="ledger")')
+    + """
+
+class Ledger(Replicated):
+    version: ClassVar[int] = 2
+    replaces: ClassVar[type[Replicated] | None] = Ledger1
+    cents: int = 0
+
+    @command
+    def add(self, amount: int) -> int:
+        self.cents += amount
+        return self.cents
+
+    @classmethod
+    def migrate(cls, state: dict[str, Any], from_version: int) -> dict[str, Any]:
+        return {"cents": state["total"] * 100}
+"""
+)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module that new processes can import, and that may be replaced while others run."""
+    folder = tmp_path / "program"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (folder / "ledger_of_two_versions.py").write_text(PROGRAM)
+    yield folder / "ledger_of_two_versions.py"
+    sys.modules.pop("ledger_of_two_versions", None)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_rolling_upgrade_of_processes_waits_for_the_last_voter(
+    runtime: RuntimeName, program: Path, tmp_path: Path
+) -> None:
+    ledger_class = importlib.import_module("ledger_of_two_versions").Ledger
+    with ledger_class.cluster(data=tmp_path / "data", runtime=runtime, timeout=30) as ledger:
+        cluster: Cluster = ledger.cluster
+        assert ledger.add(5) == 5 and cluster.upgrade() == 1
+        program.write_text(NEW_PROGRAM)
+        cluster.restart("n1")
+        cluster.restart("n2")
+        with pytest.raises(WrongVersion, match=r"version 2 .*: n3 would have to stop"):
+            cluster.upgrade(timeout=30)
+        assert ledger.add(1) == 6, "the old version is in force"
+        cluster.restart("n3")
+        assert cluster.upgrade(timeout=30) == 2
+        assert ledger.add(1) == 601
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_process_that_meets_a_version_it_does_not_know_stops_and_goes_on_with_the_new_program(
+    runtime: RuntimeName, program: Path, tmp_path: Path
+) -> None:
+    ledger_class = importlib.import_module("ledger_of_two_versions").Ledger
+    with ledger_class.cluster(data=tmp_path / "data", runtime=runtime, timeout=30) as ledger:
+        cluster: Cluster = ledger.cluster
+        assert ledger.add(5) == 5
+        program.write_text(NEW_PROGRAM)
+        cluster.restart("n1")
+        cluster.restart("n2")
+        assert begin_version(cluster.client, 2, 30.0) == 2, "as if n3 had become a member just now"
+        assert ledger.add(1) == 501
+        eventually(lambda: cluster.supervisor.members()["n3"][0] is PeerState.FAILED)
+        error = cluster.supervisor.last_errors()["n3"]
+        assert isinstance(error, WrongVersion) and "ledger@2, and this replica knows 1 at most" in error.what
+        assert ledger.add(1) == 502, "the others go on"
+        cluster.restart("n3")
+        digests = cluster.wait_until_equal(30.0)
+        assert {digest.machine for digest in digests.values()} == {"ledger@2"}
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = monotonic() + 30.0
+    while not holds():
+        assert monotonic() < deadline, "it did not come about"
+        sleep(0.01)

@@ -169,3 +169,12 @@ def test_the_list_shows_priorities_and_the_preferred_voter_leads(cluster: Cluste
             assert monotonic() < deadline, "nobody handed leadership over"
         assert remote.bind(Counter).incr() == 1
     assert "has no priority" in run(data, "members", "priority", "n9", "1", code=2)
+
+
+def test_an_upgrade_from_a_shell_names_who_does_not_know_the_version(cluster: Cluster, data: Path) -> None:
+    assert run(data, "upgrade") == "version 1 of the machine is in force\n"
+    refused = json.loads(run(data, "upgrade", "--to", "2", "-o", "json", code=2))
+    assert refused["error"]["code"] == "WRONG-VERSION"
+    assert refused["error"]["why"] == "n1 knows 1; n2 knows 1; n3 knows 1"
+    cluster.kill("n2")
+    assert "n2 did not say" in run(data, "upgrade", code=3)
