@@ -92,7 +92,9 @@ class RemoteCluster(RemoteAdministrator):
 
     def down(self) -> None:
         """Stop the whole cluster; returns when the service has ended."""
-        self._ask(StopCluster())
+        if not self._connection.send(StopCluster()):
+            raise _not_running(self._data, "the service has ended")
+        # It may end before it has answered: what counts is the end.
         while self._connection.receive_answer() is not None:
             pass
 
