@@ -19,7 +19,7 @@ from actors.errors import ActorumError
 from actors.machine import MachineHost
 from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Results
 from actors.snapshot_taking import SnapshotTaker
-from raft_core import Entry, LogIndex, ServerId, Snapshot, Term
+from raft_core import Entry, LogIndex, ServerId, Settings, Snapshot, Term
 
 ClientId: TypeAlias = int
 """Number of a client of this cluster; given by the supervisor, never used twice."""
@@ -78,11 +78,17 @@ class TakeSnapshot(Struct, frozen=True, gc=False):
     batch_id: int
 
 
+class UseSettings(Struct, frozen=True, gc=False):
+    """From now on these say when a snapshot is due."""
+
+    settings: Settings
+
+
 class Abandon(Struct, frozen=True, gc=False):
     """This server leads no more: tell everybody who waits that the outcome is unknown here."""
 
 
-Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Query | Fingerprint | Follow | Abandon
+Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Query | Fingerprint | Follow | UseSettings | Abandon
 
 
 class Replies(Protocol):
@@ -136,6 +142,8 @@ class Applier:
                     self._replies.reply(client_id, self._fingerprint(batch_id))
                 case Follow():
                     self._follow(item)
+                case UseSettings(settings=settings):
+                    self._taker.settings = settings
                 case Abandon():
                     self._abandon_all()
                 case _:

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, assert_never
 
 from msgspec import Struct
 
 from actors.applier import Abandon, Apply, ClientId, Replies, Restore, Work
 from actors.deadlines import NEVER, Deadlines
-from actors.protocol import ClientMessage, Status
+from actors.logs import log_level
+from actors.protocol import ClientMessage, Report, Status
 from actors.replicated_clock import Stamps
+from actors.reports import details
 from actors.requests import Requests
 from actors.storage.disk import Arrival
 from actors.storage.port import SnapshotGone
@@ -181,6 +183,8 @@ class Interpreter:
         self._boundary = boundary
         self._recorder = recorder
         self._requests = Requests(replies, stamps)
+        self._observer = self._requests.inspection.observer
+        self._observer.deadlines = deadlines
         self._stamps = stamps
         self._held: deque[Held] = deque()
         self._sent_rounds: deque[tuple[Round, float]] = deque(maxlen=SENT_ROUNDS)
@@ -261,6 +265,8 @@ class Interpreter:
                 self._tell_refusals(events)
             if self._recorder is not None:
                 self._recorder.turn(now, events, before, self.server, effects)
+            if self._observer.is_on:
+                self._observer.turn(now, events, before, self.server, effects)
             events = self._execute(effects, now)
         if self._has_urgent_work or now >= self._deadlines.delivery:
             work, self._work = self._work, []
@@ -313,6 +319,22 @@ class Interpreter:
             snapshot_index=0 if server.snapshot is None else server.snapshot.last_included_index,
             first_index=server.log.last_included_index + 1,
         )
+
+    def report(self, status: Status, contacts: Mapping[ServerId, float], metrics: Mapping[str, float]) -> Report:
+        """The answer to `DescribePeer`.  `contacts`: seconds since each other peer was heard."""
+        described = details(
+            self.server,
+            contacts,
+            unconfirmed_writes=len(self._held),
+            ignored_events=self.ignored,
+            log_level=log_level(),
+            metrics=dict(metrics),
+        )
+        return Report(status.batch_id, status, described)
+
+    def forget(self, client_id: ClientId) -> None:
+        """This client is gone: it need not be told anything any more."""
+        self._observer.forget(client_id)
 
     def _execute(self, effects: Iterable[Effect], now: float) -> list[Event]:
         persists: list[PersistEffect] = []

@@ -19,6 +19,7 @@ from msgspec import msgpack
 
 from actors.control import ControlChannel, PeerEnded, PeerReady
 from actors.errors import ActorumError, PeerFailed
+from actors.logs import set_log_level
 from actors.machine import MachineHost
 from actors.notes import Orphaned
 from actors.replicated import Replicated, load_machine
@@ -120,6 +121,8 @@ def peer_main(end: socket.socket, encoded_spec: bytes, boundary: Callable[[Effec
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
     try:
         spec = msgpack.decode(encoded_spec, type=PeerSpec)
+        if spec.log_level is not None:
+            set_log_level(spec.log_level)
         start_peer(spec, open_disk(spec), channel, ended.put, boundary)
         error = ended.get()
     except Exception as failure:

@@ -1,7 +1,7 @@
 """Operations on the members of a cluster that another program runs: what goes over its socket, and who carries it out.
 
-The service calls the very methods that the program itself would call (`administrator.Administrator`), with the time
-that the caller allows; errors come back as they are.
+The service calls the very methods that the program itself would call (`administrator.Administrator`, `tuning.Tuner`),
+with the time that the caller allows; errors come back as they are.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TypeAlias, assert_never
 
 from msgspec import Struct
 
-from actors.administrator import Administrator
 from actors.membership import Members
-from raft_core import LogIndex, ServerId
+from actors.tuning import Tuner
+from raft_core import LogIndex, ServerId, Settings
 
 
 class AddMember(Struct, frozen=True, tag="add", forbid_unknown_fields=True):
@@ -74,8 +74,31 @@ class ListMembers(Struct, frozen=True, tag="members", forbid_unknown_fields=True
     timeout: float
 
 
+class Tune(Struct, frozen=True, tag="tune", forbid_unknown_fields=True):
+    """Give all peers other settings."""
+
+    changes: dict[str, int | bool]
+    timeout: float
+
+
+class SetLevel(Struct, frozen=True, tag="log level", forbid_unknown_fields=True):
+    """Let all log at this level."""
+
+    level: str
+    timeout: float
+
+
 Operation: TypeAlias = (
-    AddMember | PromoteMember | RemoveMembers | ReplaceMember | SetMembers | HandOver | TakeSnapshot | ListMembers
+    AddMember
+    | PromoteMember
+    | RemoveMembers
+    | ReplaceMember
+    | SetMembers
+    | HandOver
+    | TakeSnapshot
+    | ListMembers
+    | Tune
+    | SetLevel
 )
 
 
@@ -87,9 +110,10 @@ class Outcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     index: LogIndex = 0
     """Up to which entry it did."""
     members: Members | None = None
+    settings: Settings | None = None
 
 
-def carry_out(operation: Operation, cluster: Administrator) -> Outcome:
+def carry_out(operation: Operation, cluster: Tuner) -> Outcome:
     """Do it.  Raises what `cluster` raises."""
     timeout = operation.timeout
     match operation:
@@ -110,6 +134,10 @@ def carry_out(operation: Operation, cluster: Administrator) -> Outcome:
             return Outcome(server_id, cluster.snapshot(server_id, timeout=timeout))
         case ListMembers():
             return Outcome(members=cluster.members(timeout))
+        case Tune(changes=changes):
+            return Outcome(settings=cluster.change_settings(timeout=timeout, **changes))
+        case SetLevel(level=level):
+            cluster.set_log_level(level, timeout=timeout)
         case _:
             assert_never(operation)
     return Outcome()
@@ -166,6 +194,16 @@ class RemoteAdministrator:
     def snapshot(self, server_id: ServerId | None = None, *, timeout: float | None = None) -> LogIndex:
         """Have a peer (None: the leader) save its state and shorten its log; up to which entry."""
         return self._carry_out(TakeSnapshot(server_id, self._seconds(timeout))).index
+
+    def change_settings(self, *, timeout: float | None = None, **changes: int | bool) -> Settings:
+        """Give all peers these settings (`raft_core.Settings`, by name); what is in force then."""
+        settings = self._carry_out(Tune(changes, self._seconds(timeout))).settings
+        assert settings is not None
+        return settings
+
+    def set_log_level(self, level: str, *, timeout: float | None = None) -> None:
+        """Let the program that runs the cluster and all peers log at this level."""
+        self._carry_out(SetLevel(level, self._seconds(timeout)))
 
 
 def _name(outcome: Outcome) -> ServerId:

@@ -14,19 +14,25 @@ from typing import assert_never
 
 from actors.administration import Administration
 from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Query, Replies, TakeSnapshot, Work
+from actors.inspection import Inspection
 from actors.protocol import (
     ChangeMembers,
+    ChangeSettings,
     ClientMessage,
     Consistency,
+    DescribePeer,
     FollowLog,
     InspectPeer,
     OfferCommand,
     Offered,
+    ReadLog,
     Refused,
+    SetLogLevel,
     SnapshotPeer,
     SubmitCommands,
     SubmitQuery,
     TransferLeadership,
+    WatchPeer,
 )
 from actors.replicated_clock import Stamps
 from raft_core import (
@@ -64,6 +70,7 @@ class Requests:
         self._reads: dict[int, Query] = {}
         self._stamp_numbers: set[int] = set()
         self.administration = Administration(replies, self._numbers)
+        self.inspection = Inspection(replies)
 
     def events(self, asked: Iterable[tuple[ClientId, ClientMessage]], server: Server) -> tuple[list[Event], list[Work]]:
         """The events for the core, and the work that needs no consensus (stale reads, fingerprints, the applied log).
@@ -100,6 +107,12 @@ class Requests:
                     offers.append(self.administration.change(client_id, message))
                 case TransferLeadership():
                     offers.append(self.administration.transfer(client_id, message))
+                case ReadLog() | WatchPeer() | ChangeSettings() | SetLogLevel():
+                    more_events, more_work = self.inspection.asked(client_id, message, server)
+                    offers.extend(more_events)
+                    work.extend(more_work)
+                case DescribePeer():
+                    raise AssertionError("runtimes answer this themselves")
                 case _:
                     assert_never(message)
         events: list[Event] = [*self._proposed(submissions), *offers]

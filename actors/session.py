@@ -27,14 +27,14 @@ from actors.codec import encode_command
 from actors.machine import OPEN_SESSION_COMMAND
 from actors.protocol import (
     Abandoned,
-    Administered,
-    Administering,
+    Asking,
     ClientMessage,
     Consistency,
     Delivered,
-    Digest,
+    Happenings,
     InspectPeer,
     Offered,
+    PeerAnswer,
     PeerMessage,
     QueryResult,
     Refused,
@@ -60,9 +60,9 @@ SILENCE = 0.5
 RESEND = 5.0
 """Seconds after which an unanswered batch is sent again even to a leader that seems well."""
 
-Question: TypeAlias = Callable[[int], Administering | InspectPeer]
+Question: TypeAlias = Callable[[int], Asking]
 """What one peer is asked, made from the number by which it will answer."""
-Told: TypeAlias = Callable[[Status | Digest | Administered | None], None]
+Told: TypeAlias = Callable[[PeerAnswer | None], None]
 """Who is told the answer; None: there will be none."""
 
 Answer = tuple[Call[Any], bytes]
@@ -258,10 +258,10 @@ class Session:
 
     def received(self, server_id: ServerId, message: PeerMessage, now: float) -> list[Answer]:
         """A peer said something; the calls that are answered by it."""
-        if isinstance(message, Status | Digest | Administered):
+        if isinstance(message, PeerAnswer):
             self._inspected(message)
             return []
-        if isinstance(message, Offered | Delivered):  # what a session never asks for
+        if isinstance(message, Offered | Delivered | Happenings):  # what a session never asks for
             return []
         batch = self._batches.get(message.batch_id)
         if batch is None:
@@ -279,7 +279,7 @@ class Session:
                 self._take_back([message.batch_id])
         return []
 
-    def _inspected(self, message: Status | Digest | Administered) -> None:
+    def _inspected(self, message: PeerAnswer) -> None:
         inspection = self._inspections.pop(message.batch_id, None)
         if inspection is not None:
             inspection.told(message)
@@ -464,7 +464,7 @@ class Session:
                 self.inspect(server_id, False, _nobody, now)
 
 
-def _nobody(answer: Status | Digest | Administered | None) -> None:
+def _nobody(answer: PeerAnswer | None) -> None:
     """Who is told of an inspection that the session makes for itself."""
 
 

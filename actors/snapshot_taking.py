@@ -34,7 +34,8 @@ class SnapshotTaker:
         """`base`: the latest members among what is applied; `latest`: the snapshot that the machine came from."""
         self._machine = machine
         self._snapshots = snapshots
-        self._settings = settings
+        self.settings = settings
+        """They may be replaced while it runs."""
         self._configured = base
         self._last_included: tuple[LogIndex, Term] = (0, 0)
         self._last_size = 0
@@ -62,7 +63,7 @@ class SnapshotTaker:
 
     def take_if_due(self) -> Snapshot | None:
         """Take one if it is time."""
-        settings = self._settings
+        settings = self.settings
         enough = self._entries >= settings.snapshot_entries or self._bytes >= settings.snapshot_bytes
         if not enough or self._bytes < self._last_size or not settings.snapshot_entries:
             return None
