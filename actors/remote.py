@@ -121,16 +121,17 @@ class RemoteCluster(RemoteAdministrator, Inspector):
         """This program's client, with links to the peers."""
         if self._client is None:
             self._client = Client(timeout=self._timeout, health=self._health)
-            self._attach(self._client, self._client.close)
+            self._attach(self._client, self._client.close, lambda: None)
         return self._client
 
-    def _attach(self, taker: LinkTaker, close: Callable[[], None]) -> None:
-        """Get links for `taker`, now and whenever a peer starts; `close` it when there will be no more."""
+    def _attach(self, taker: LinkTaker, close: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Get links for `taker`, now and whenever a peer starts; `close` it when there will be no more.  `ended` is
+        told when the service has ended."""
         links = _open(self._data)
         links.send(Attach())
         ready: SimpleQueue[None] = SimpleQueue()
         reader = threading.Thread(
-            target=self._take_links, args=(links, taker, ready), name="actorum-links", daemon=True
+            target=self._take_links, args=(links, taker, ready, ended), name="actorum-links", daemon=True
         )
         reader.start()
         self._at_end.callback(close)
@@ -161,14 +162,16 @@ class RemoteCluster(RemoteAdministrator, Inspector):
         raw = RawClient(watch)
         watch.connect(raw)
         self._at_end.callback(watch.close)
-        self._attach(raw, raw.close)
+        self._attach(raw, raw.close, watch.close)
         return watch
 
     def bind(self, machine: type[M]) -> M:
         """An instance of `machine` whose commands and queries go to the cluster."""
         return machine._bound(_RemoteHandle(self.client(), self))
 
-    def _take_links(self, links: Connection, taker: LinkTaker, ready: SimpleQueue[None]) -> None:
+    def _take_links(
+        self, links: Connection, taker: LinkTaker, ready: SimpleQueue[None], ended: Callable[[], None]
+    ) -> None:
         while (received := links.receive_answer()) is not None:
             answer, descriptors = received
             if isinstance(answer, Links):
@@ -176,6 +179,7 @@ class RemoteCluster(RemoteAdministrator, Inspector):
             else:
                 ready.put(None)
         ready.put(None)
+        ended()
 
     def _health(self) -> str:
         try:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -81,7 +82,7 @@ def test_what_one_peer_tells_is_in_order_and_without_a_gap(engine: str) -> None:
         while not told or told[-1][1] < end:
             happening = the_next(stream, CommitAdvanced, lambda h: h.source == "n1")
             told.append((happening.previous, happening.value))
-        assert all(before[1] == after[0] for before, after in zip(told, told[1:], strict=False))
+        assert all(before[1] == after[0] for before, after in pairwise(told))
         assert stream.lost == 0
 
 

@@ -63,7 +63,10 @@ class Bench:
 def _leader() -> Server:
     server = follower("n1", ["n1", "n2", "n3"], settings=ALONE)
     server = step_all(server, [ElectionTimeout(0), received("n2", RequestVoteResult(1, True))]).server
-    events = [LogPersisted(1, 1), *(received(name, AppendEntriesResult(1, True, 0, 1)) for name in ("n2", "n3"))]
+    events: list[Event] = [
+        LogPersisted(1, 1),
+        *(received(name, AppendEntriesResult(1, True, 0, 1)) for name in ("n2", "n3")),
+    ]
     return step_all(server, events).server
 
 
