@@ -49,18 +49,26 @@ class Wire(Protocol):
         """Say this to whichever incarnation is there."""
 
 
-class Idle(Protocol):
-    """How to wait for something that another thread, or the simulation, does."""
+class Patience(Protocol):
+    """How to wait for what another thread, or the simulation, does."""
 
-    def __call__(self, changed: threading.Condition, seconds: float | None) -> float:
-        """Wait for `changed`, which is held, at most so many seconds; how many passed."""
+    def now(self) -> float:
+        """Seconds of the clock by which it is waited."""
+
+    def wait(self, changed: threading.Condition, deadline: float | None) -> None:
+        """Wait for `changed`, which is held, until it is notified, or for `deadline`; perhaps for less."""
 
 
-def wait_for_threads(changed: threading.Condition, seconds: float | None) -> float:
-    """Real time passes by itself."""
-    began = monotonic()
-    changed.wait(seconds)
-    return monotonic() - began
+class RealPatience:
+    """Time passes by itself."""
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return monotonic()
+
+    def wait(self, changed: threading.Condition, deadline: float | None) -> None:
+        """Sleep."""
+        changed.wait(None if deadline is None else max(0.0, deadline - monotonic()))
 
 
 class EventStream:
@@ -78,12 +86,13 @@ class EventStream:
 
     def get(self, timeout: float | None = None) -> Happening | None:
         """The next one; None if there was none within `timeout` seconds, or the stream is closed."""
+        patience = self._watch.patience
+        deadline = None if timeout is None else patience.now() + timeout
         with self._changed:
             while not self._waiting and not self._is_closed:
-                if timeout is not None and timeout <= 0:
+                if deadline is not None and patience.now() >= deadline:
                     return None
-                passed = self._watch.idle(self._changed, timeout)
-                timeout = None if timeout is None else timeout - passed
+                patience.wait(self._changed, deadline)
             return self._waiting.popleft() if self._waiting else None
 
     def __iter__(self) -> Iterator[Happening]:
@@ -171,9 +180,9 @@ class Listening:
 class Watch:
     """What one program watches (a `RawListener`)."""
 
-    def __init__(self, idle: Idle = wait_for_threads, *, is_threaded: bool = True) -> None:
-        """`is_threaded`: listeners have threads of their own."""
-        self.idle = idle
+    def __init__(self, patience: Patience | None = None, *, is_threaded: bool = True) -> None:
+        """`patience`: how readers wait; `is_threaded`: listeners have threads of their own."""
+        self.patience = patience or RealPatience()
         self._is_threaded = is_threaded
         self._wire: Wire | None = None
         self._lock = threading.Lock()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 from actors.cluster import Cluster
-from actors.deadlines import NEVER
 from actors.machine import refuse_inside_apply
 from actors.sim.client import SimClient
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Timeline
-from actors.sim.watcher import SimWatcher
+from actors.sim.watcher import SimPatience, SimWatcher
 from actors.watching import Watch
 
 
@@ -48,18 +45,11 @@ class SimCluster(Cluster):
         self._timeline.run_until(self._timeline.now + seconds)
 
     def _new_watch(self) -> Watch:
-        watch = Watch(self._idle, is_threaded=False)
+        watch = Watch(SimPatience(self._timeline), is_threaded=False)
         watcher = SimWatcher(self._timeline, watch)
         watcher.client_id = self._peers.add_listener(watcher)
         self._at_end.callback(watch.close)
         return watch
-
-    def _idle(self, changed: threading.Condition, seconds: float | None) -> float:
-        """Whoever waits lets the next thing happen."""
-        refuse_inside_apply("get() of a stream of events")
-        began = self.now
-        self._timeline.advance(NEVER if seconds is None else began + seconds)
-        return self.now - began
 
     def _now(self) -> float:
         return self.now

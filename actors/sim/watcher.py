@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import threading
+
 from actors.applier import ClientId
+from actors.deadlines import NEVER
+from actors.machine import refuse_inside_apply
 from actors.protocol import ClientMessage, decode_peer_message, encode
 from actors.sim.incarnation import LINK, Incarnation
 from actors.sim.timeline import Timeline, Way
 from actors.watching import Watch
 from raft_core import ServerId
+
+
+class SimPatience:
+    """Whoever waits lets the next thing happen."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self._timeline.now
+
+    def wait(self, changed: threading.Condition, deadline: float | None) -> None:
+        """Let one thing happen."""
+        refuse_inside_apply("get() of a stream of events")
+        self._timeline.advance(NEVER if deadline is None else deadline)
 
 
 class SimWatcher:
