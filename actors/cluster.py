@@ -91,10 +91,10 @@ class Cluster(Tuner, Inspector):
         watch = Watch()
         raw = RawClient(watch)
         watch.connect(raw)
-        self._at_end.callback(watch.close)
         self._at_end.callback(raw.close)
         number = self._supervisor.add_client(raw)
         self._at_end.callback(self._supervisor.remove_client, number)
+        self._at_end.callback(watch.close)
         return watch
 
     def stop_watching(self) -> None:

@@ -6,7 +6,6 @@ peer is reached.  Whatever is asked of a peer costs it one message of its mailbo
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 
@@ -14,14 +13,12 @@ from actors.errors import CallTimeout
 from actors.happenings import Happening
 from actors.protocol import Asking, DescribePeer, LogPage, PeerAnswer, ReadLog, Report
 from actors.reports import EntryView
-from actors.watching import CAPACITY, EventStream, Listening, Watch, closing
+from actors.watching import CAPACITY, EventStream, Listening, Watch
 from raft_core import LogIndex, ServerId, Settings
 
 ANSWER = 2.0
 """Seconds that a peer gets to answer."""
 _END = 1 << 62
-_ONE_AT_A_TIME = threading.Lock()
-"""Two threads that begin to watch one cluster get one `Watch`."""
 
 
 class Inspector(ABC):
@@ -50,11 +47,9 @@ class Inspector(ABC):
 
         It holds at most `capacity` happenings; when nobody reads, the oldest are dropped and counted in `lost`.
         """
-        with _ONE_AT_A_TIME:
-            watch = self._watch = self._watch or self._new_watch()
-        stream = watch.open(kinds, capacity)
-        with closing(stream):
-            self._poll(lambda: watch.is_told_by(self._running()), ANSWER)
+        watch = self._watch = self._watch or self._new_watch()
+        stream = watch.stream(kinds, capacity)
+        self._poll(lambda: watch.is_told_by(self._running(), stream), ANSWER)
         return stream
 
     def listen(

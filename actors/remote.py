@@ -161,8 +161,8 @@ class RemoteCluster(RemoteAdministrator, Inspector):
         watch = Watch()
         raw = RawClient(watch)
         watch.connect(raw)
-        self._at_end.callback(watch.close)
         self._attach(raw, raw.close, watch.close)
+        self._at_end.callback(watch.close)
         return watch
 
     def bind(self, machine: type[M]) -> M:

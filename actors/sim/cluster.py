@@ -7,7 +7,7 @@ from actors.machine import refuse_inside_apply
 from actors.sim.client import SimClient
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Timeline
-from actors.sim.watcher import SimPatience, SimWatcher
+from actors.sim.watcher import SimWatcher, receiver
 from actors.watching import Watch
 
 
@@ -45,7 +45,7 @@ class SimCluster(Cluster):
         self._timeline.run_until(self._timeline.now + seconds)
 
     def _new_watch(self) -> Watch:
-        watch = Watch(SimPatience(self._timeline), is_threaded=False)
+        watch = Watch(receiver(self._timeline), is_threaded=False)
         watcher = SimWatcher(self._timeline, watch)
         watcher.client_id = self._peers.add_listener(watcher)
         self._at_end.callback(watch.close)

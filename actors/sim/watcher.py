@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 
 from actors.applier import ClientId
 from actors.deadlines import NEVER
+from actors.happenings import Happening
 from actors.machine import refuse_inside_apply
 from actors.protocol import ClientMessage, decode_peer_message, encode
 from actors.sim.incarnation import LINK, Incarnation
 from actors.sim.timeline import Timeline, Way
-from actors.watching import Watch
+from actors.watching import Receive, Waiting, Watch
 from raft_core import ServerId
 
 
-class SimPatience:
+def receiver(timeline: Timeline) -> Receive:
     """Whoever waits lets the next thing happen."""
 
-    def __init__(self, timeline: Timeline) -> None:
-        self._timeline = timeline
+    def receive(waiting: Waiting, timeout: float | None) -> Happening | None:
+        deadline = NEVER if timeout is None else timeline.now + timeout
+        while waiting.empty() and timeline.now < deadline:
+            refuse_inside_apply("get() of a stream of events")
+            timeline.advance(deadline)
+        return None if waiting.empty() else waiting.get()
 
-    def now(self) -> float:
-        """Virtual seconds."""
-        return self._timeline.now
-
-    def wait(self, changed: threading.Condition, deadline: float | None) -> None:
-        """Let one thing happen."""
-        refuse_inside_apply("get() of a stream of events")
-        self._timeline.advance(NEVER if deadline is None else deadline)
+    return receive
 
 
 class SimWatcher:
@@ -60,3 +58,7 @@ class SimWatcher:
         peer, way = self._peers[server_id]
         frame = encode(message)
         way.put(lambda: peer.ask(self.client_id, frame))
+
+    def call(self, function: Callable[[], None]) -> None:
+        """There is one thread."""
+        function()

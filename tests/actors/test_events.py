@@ -229,10 +229,13 @@ def test_what_was_lost_on_the_way_is_seen_by_the_numbers() -> None:
         def send(self, server_id: str, message: object) -> None:
             pass
 
+        def call(self, function: Callable[[], None]) -> None:
+            function()
+
     watch = Watch()
     watch.connect(Wire())
     watch.attached("n1")
-    stream = watch.open([TermChanged])
+    stream = watch.stream([TermChanged])
     one = TermChanged(source="n1", at=0.0, previous=0, value=1)
     watch.heard("n1", Happenings(1, 1, ()))
     watch.heard("n1", Happenings(1, 1, (one,)))

@@ -90,7 +90,7 @@ ROOMS = [
             "threading.Thread": frozenset(
                 {
                     *("actors/supervisor.py", "actors/remote.py", "actors/service.py"),
-                    *("actors/links/router.py", "actors/raw_client.py", "actors/lab.py"),
+                    *("actors/links/router.py", "actors/raw_client.py", "actors/lab.py", "actors/watching.py"),
                     *(f"actors/http/{name}.py" for name in ("attached", "links", "serving", "transporter")),
                 }
             )
