@@ -327,6 +327,7 @@ class Interpreter:
             contacts,
             unconfirmed_writes=len(self._held),
             ignored_events=self.ignored,
+            watchers=self._observer.watchers,
             log_level=log_level(),
             metrics=dict(metrics),
         )

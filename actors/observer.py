@@ -60,6 +60,11 @@ class Observer:
         self.deadlines: Deadlines | None = None
         """Where it is known when the election timer has nearly run out."""
 
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
     def watch(self, client_id: ClientId, message: WatchPeer, server: Server) -> None:
         """Tell this client of these kinds from now on, and of no others; of none, if it names none."""
         watcher = _Watcher(message)

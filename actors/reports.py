@@ -67,6 +67,8 @@ class Details(Struct, frozen=True):
     disk_is_stalled: bool
     unconfirmed_writes: int
     ignored_events: int
+    watchers: int
+    """Clients that are told what happens to it."""
     log_level: str
     """Of the loggers "actorum.*" in its process."""
     metrics: dict[str, float]
@@ -96,6 +98,7 @@ def details(
     *,
     unconfirmed_writes: int,
     ignored_events: int,
+    watchers: int,
     log_level: str,
     metrics: dict[str, float],
 ) -> Details:
@@ -119,6 +122,7 @@ def details(
         disk_is_stalled=server.disk_is_stalled,
         unconfirmed_writes=unconfirmed_writes,
         ignored_events=ignored_events,
+        watchers=watchers,
         log_level=log_level,
         metrics=metrics,
     )

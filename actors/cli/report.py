@@ -38,6 +38,7 @@ def show(report: Report, output: Output) -> None:
             "waiting_reads": details.waiting_reads,
             "uncommitted_bytes": details.uncommitted_bytes,
             "election_timeout_s": details.election_timeout,
+            "watchers": details.watchers,
             "log_level": details.log_level,
             "ignored_events": details.ignored_events,
             "process": status.process_id or None,

@@ -212,6 +212,19 @@ def test_nothing_is_told_when_nobody_listens_any_more() -> None:
         assert not any(one._observer.is_on for one in interpreters)
 
 
+def test_a_watcher_that_goes_away_is_forgotten() -> None:
+    """Without a word: its links end, as those of a program that was killed."""
+    with running("threads") as (_, cluster):
+        cluster.events(CommitAdvanced)
+        assert {cluster.report(name).details.watchers for name in cluster.nodes} == {1}
+        cluster.stop_watching()
+
+        def is_forgotten() -> bool:
+            return all(cluster.report(name).details.watchers == 0 for name in cluster.nodes)
+
+        assert cluster._poll(is_forgotten, PATIENCE)
+
+
 def test_watching_a_simulation_is_as_repeatable_as_the_simulation() -> None:
     def run() -> tuple[str, list[Happening]]:
         told: list[Happening] = []
