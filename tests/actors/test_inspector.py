@@ -12,8 +12,10 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
+from actors.cli import app
 from actors.cluster import Cluster
 from actors.errors import CallTimeout, NoSuchNode, TimersTooShort, WrongArguments
 from actors.happenings import RoleChanged, TermChanged
@@ -191,6 +193,18 @@ def test_a_snapshot_is_taken_by_the_new_bound(engine: str) -> None:
         for _ in range(20):
             counter.incr()
         eventually(cluster, lambda: all(s and s.snapshot_index for s in cluster.status().values()), "snapshots")
+
+
+def test_a_recorded_run_in_which_settings_changed_replays(tmp_path: Path) -> None:
+    with running("sim", record=tmp_path) as (counter, cluster):
+        cluster.change_settings(election_timeout=500, max_entries_per_message=3)
+        for _ in range(10):
+            counter.incr()
+        cluster.kill_leader()
+        counter.incr()
+    done = CliRunner().invoke(app, ["check", "replay", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert len(list(tmp_path.glob("*.trace"))) == 3
 
 
 REFUSED: list[tuple[dict[str, Any], type[Exception]]] = [

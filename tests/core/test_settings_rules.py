@@ -97,7 +97,13 @@ def test_two_heartbeats_fit_into_an_election_timeout(heartbeat: int, fits: bool)
     assert (timers_problem(Settings(heartbeat_interval=heartbeat)) == "") is fits
 
 
-@pytest.mark.parametrize("name", ["max_in_flight", "max_entries_per_message", "snapshot_chunk_bytes"])
+AT_LEAST_ONE = (
+    *("max_in_flight", "max_entries_per_message", "max_bytes_per_message", "max_uncommitted_entries"),
+    *("max_uncommitted_bytes", "max_unapplied_entries", "snapshot_bytes", "snapshot_chunk_bytes"),
+)
+
+
+@pytest.mark.parametrize("name", AT_LEAST_ONE)
 def test_a_bound_lets_something_through(name: str) -> None:
     assert bounds_problem(replace(Settings(), **{name: 1})) == ""
     assert name in bounds_problem(replace(Settings(), **{name: 0}))
