@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +28,7 @@ from actors.service import Service
 from actors.supervisor import Supervisor
 from raft_core import Configuration, Settings
 
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
 NAMES = ("n1", "n2", "n3")
 
@@ -178,3 +182,24 @@ def test_a_line_says_only_what_has_changed() -> None:
     assert as_line(MembersChanged(**about, previous=members[0], value=members[1])) == (
         "1.500 n1 MembersChanged: learners=- -> learners=n2"
     )
+
+
+def test_up_and_its_peers_log_at_the_level_that_was_asked_for(tmp_path: Path) -> None:
+    """On standard error, each process in its own name; at the default they say nothing."""
+    command = [sys.executable, "-m", "actors", "up", "counter", "--data", str(tmp_path / "demo"), "--log-level", "info"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    try:
+        said = ""
+        while " is leader in term " not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+    finally:
+        process.terminate()
+        said += process.stderr.read()
+        process.wait(PATIENCE)
+        process.stderr.close()
+    assert "INFO    actorum.raft [" in said
+    assert f"[{process.pid}]" not in said
