@@ -16,7 +16,16 @@ from actors.applier import ClientId, Replies, UseSettings, Work
 from actors.errors import ActorumError
 from actors.logs import set_log_level
 from actors.observer import Observer
-from actors.protocol import Administered, ChangeSettings, Inspecting, LogPage, ReadLog, SetLogLevel, WatchPeer
+from actors.protocol import (
+    Administered,
+    ChangeSettings,
+    DescribePeer,
+    Inspecting,
+    LogPage,
+    ReadLog,
+    SetLogLevel,
+    WatchPeer,
+)
 from actors.reports import page
 from raft_core import Event, Server, Settings, SettingsChanged
 from raft_core.tuning import change_problem
@@ -41,6 +50,8 @@ class Inspection:
                 return self._change(client_id, message, server)
             case SetLogLevel():
                 self._replies.reply(client_id, _log_at(message))
+            case DescribePeer():
+                raise AssertionError("runtimes answer this themselves")
             case _:
                 assert_never(message)
         return [], []

@@ -143,7 +143,7 @@ ClientMessage: TypeAlias = (
 
 Administering: TypeAlias = SnapshotPeer | ChangeMembers | TransferLeadership | ChangeSettings | SetLogLevel
 """What is answered with `Administered`."""
-Inspecting: TypeAlias = ReadLog | WatchPeer | ChangeSettings | SetLogLevel
+Inspecting: TypeAlias = DescribePeer | ReadLog | WatchPeer | ChangeSettings | SetLogLevel
 """What a peer answers by itself, at once: it concerns nobody else."""
 Asking: TypeAlias = Administering | InspectPeer | DescribePeer | ReadLog
 """What one peer is asked, and answers once."""

@@ -10,29 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import assert_never
 
 from actors.administration import Administration
 from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Query, Replies, TakeSnapshot, Work
 from actors.inspection import Inspection
 from actors.protocol import (
     ChangeMembers,
-    ChangeSettings,
     ClientMessage,
     Consistency,
-    DescribePeer,
     FollowLog,
     InspectPeer,
     OfferCommand,
     Offered,
-    ReadLog,
     Refused,
-    SetLogLevel,
     SnapshotPeer,
     SubmitCommands,
     SubmitQuery,
     TransferLeadership,
-    WatchPeer,
 )
 from actors.replicated_clock import Stamps
 from raft_core import (
@@ -107,14 +101,10 @@ class Requests:
                     offers.append(self.administration.change(client_id, message))
                 case TransferLeadership():
                     offers.append(self.administration.transfer(client_id, message))
-                case ReadLog() | WatchPeer() | ChangeSettings() | SetLogLevel():
-                    more_events, more_work = self.inspection.asked(client_id, message, server)
-                    offers.extend(more_events)
-                    work.extend(more_work)
-                case DescribePeer():
-                    raise AssertionError("runtimes answer this themselves")
                 case _:
-                    assert_never(message)
+                    further = self.inspection.asked(client_id, message, server)
+                    offers.extend(further[0])
+                    work.extend(further[1])
         events: list[Event] = [*self._proposed(submissions), *offers]
         if submissions and self._stamps is not None and self._stamps.are_due(server):
             events[:0] = self.stamp()
