@@ -20,7 +20,7 @@ from actors.machine import MachineHost
 from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Results
 from actors.snapshot_saving import Outcome
 from actors.snapshot_taking import SnapshotTaker
-from raft_core import Entry, LogIndex, ServerId, Snapshot, Term
+from raft_core import Entry, LogIndex, ServerId, Settings, Snapshot, Term
 
 ClientId: TypeAlias = int
 """Number of a client of this cluster; given by the supervisor, never used twice."""
@@ -85,11 +85,17 @@ class Saved(Struct, frozen=True, gc=False):
     outcome: Outcome
 
 
+class UseSettings(Struct, frozen=True, gc=False):
+    """From now on these say when a snapshot is due."""
+
+    settings: Settings
+
+
 class Abandon(Struct, frozen=True, gc=False):
     """This server leads no more: tell everybody who waits that the outcome is unknown here."""
 
 
-Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Saved | Query | Fingerprint | Follow | Abandon
+Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Saved | Query | Fingerprint | Follow | UseSettings | Abandon
 
 
 class Replies(Protocol):
@@ -151,6 +157,8 @@ class Applier:
                     self._replies.reply(client_id, self._fingerprint(batch_id))
                 case Follow():
                     self._follow(item)
+                case UseSettings(settings=settings):
+                    self._taker.settings = settings
                 case Abandon():
                     self._abandon_all()
                 case _:

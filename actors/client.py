@@ -24,7 +24,16 @@ from actors.calls import Call, SubmitOptions
 from actors.codec import MAX_COMMAND_BYTES
 from actors.errors import BadFrame, CallTimeout, ClusterClosed, NoQuorum, OutcomeUnknown, Overloaded, WrongArguments
 from actors.links import LinkClosed, LinkReader, LinkWriter, Poll
-from actors.protocol import Administered, Administering, Digest, InspectPeer, Status, decode_peer_message, encode
+from actors.protocol import (
+    Administered,
+    Administering,
+    Digest,
+    InspectPeer,
+    PeerAnswer,
+    Status,
+    decode_peer_message,
+    encode,
+)
 from actors.session import REFUSED_PAUSE, Answer, Question, Session
 from raft_core import ServerId
 
@@ -113,7 +122,7 @@ class Client:
 
     def inspect(self, server_id: ServerId, *, digest: bool, timeout: float) -> Status | Digest | None:
         """How one peer is, or what state it has; None if it does not answer within `timeout` seconds."""
-        answer = self._ask(server_id, lambda number: InspectPeer(number, digest), timeout)
+        answer = self.ask(server_id, lambda number: InspectPeer(number, digest), timeout=timeout)
         return answer if isinstance(answer, Status | Digest) else None
 
     def administer(
@@ -121,14 +130,15 @@ class Client:
     ) -> Administered | None:
         """Ask one peer, once, for what `request` makes of the number it is given; None if it did not answer within
         `timeout` seconds or went away: then the outcome is unknown."""
-        answer = self._ask(server_id, request, timeout)
+        answer = self.ask(server_id, request, timeout=timeout)
         return answer if isinstance(answer, Administered) else None
 
-    def _ask(self, server_id: ServerId, question: Question, timeout: float) -> Status | Digest | Administered | None:
+    def ask(self, server_id: ServerId, question: Question, *, timeout: float) -> PeerAnswer | None:
+        """Ask one peer, once, anything that it answers once; None if it did not within `timeout` seconds."""
         call: Call[Any] = Call(lambda _: None, self, timeout, f"ask {server_id}", safe_to_retry=True)
-        answers: list[Status | Digest | Administered | None] = []
+        answers: list[PeerAnswer | None] = []
 
-        def told(answer: Status | Digest | Administered | None) -> None:
+        def told(answer: PeerAnswer | None) -> None:
             answers.append(answer)
             call._resolve(b"answered")
 

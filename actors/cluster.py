@@ -12,25 +12,27 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from msgspec import msgpack
 
-from actors.administrator import Administrator
 from actors.calls import Call, SubmitOptions
 from actors.client import Client
 from actors.cluster_ports import ClusterClient, Peers
 from actors.codec import RUN_CODE, code_tag, encode_code
-from actors.errors import NoQuorum, TimersTooShort, WrongArguments
+from actors.errors import NoQuorum, WrongArguments
 from actors.hosts import Host, ProcessHost, ThreadHost, end_if_being_started
+from actors.inspector import Inspector
 from actors.interpreter import Recorder
 from actors.lost_peers import start_the_sound, warn_or_refuse
 from actors.machine import refuse_inside_apply
 from actors.network import Network
-from actors.protocol import Digest
+from actors.protocol import Asking, Digest, PeerAnswer
 from actors.replicated import machine_reference
 from actors.replies import decode_reply
 from actors.roster import Roster
 from actors.runtimes import RUNTIMES
 from actors.spec import PeerConfig, PeerSpec, RuntimeName, StorageKind
 from actors.storage.record import note_started, open_record
-from actors.supervisor import Supervisor
+from actors.supervisor import PeerState, Supervisor
+from actors.tuning import Tuner, check_settings
+from actors.watching import Watch
 from raft_core import ServerId, Settings
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ START_TIMEOUT = 30.0
 """Seconds within which all peers must have recovered from storage."""
 
 
-class Cluster(Administrator):
+class Cluster(Tuner, Inspector):
     """A running cluster.  Bound machines call it; administration is by its own methods.  Any thread may use it."""
 
     def __init__(
@@ -56,6 +58,7 @@ class Cluster(Administrator):
     ) -> None:
         super().__init__(supervisor, client, timeout=timeout)
         self._network = network
+        self._at_end = ExitStack()
         self.data = data
         """Directory with one subdirectory per peer; None if nothing is kept."""
 
@@ -74,6 +77,29 @@ class Cluster(Administrator):
                 fix="start it with chaos=True (actorum up --chaos)",
             )
         return self._network
+
+    def _ask_peer(self, server_id: ServerId, question: Callable[[int], Asking], timeout: float) -> PeerAnswer | None:
+        self._check(server_id)
+        return self._client.ask(server_id, question, timeout=timeout)
+
+    def _running(self) -> tuple[ServerId, ...]:
+        return tuple(name for name, (state, _, _) in self._supervisor.members().items() if state is PeerState.UP)
+
+    def _new_watch(self) -> Watch:
+        from actors.raw_client import RawClient
+
+        watch = Watch()
+        raw = RawClient(watch)
+        watch.connect(raw)
+        self._at_end.callback(raw.close)
+        number = self._supervisor.add_client(raw)
+        self._at_end.callback(self._supervisor.remove_client, number)
+        self._at_end.callback(watch.close)
+        return watch
+
+    def stop_watching(self) -> None:
+        """The end of all streams and listeners; the cluster goes on, and cannot be watched again."""
+        self._at_end.close()
 
     @property
     def client(self) -> ClusterClient:
@@ -146,16 +172,6 @@ class ClusterHandle:
         self.cluster = cluster
 
 
-def check_timers(settings: Settings) -> None:
-    """Refuse timers with which no leader could stay one (paper 5.6: broadcast time << election timeout)."""
-    if settings.heartbeat_interval < 1 or settings.heartbeat_interval * 2 > settings.election_timeout:
-        raise TimersTooShort(
-            f"heartbeats every {settings.heartbeat_interval} ms, elections after {settings.election_timeout} ms",
-            why="one late heartbeat would start an election; the paper asks for an order of magnitude (5.6)",
-            fix="Settings(election_timeout=300, heartbeat_interval=50)",
-        )
-
-
 def _check_options(nodes: object, engine: object, storage: object, runtime: object) -> None:
     """A misspelt option must not quietly mean another one."""
     if not isinstance(nodes, int) or nodes < 1:
@@ -199,7 +215,7 @@ def start_cluster(
     """
     end_if_being_started()
     settings = settings or Settings()
-    check_timers(settings)
+    check_settings(settings)
     _check_options(nodes, engine, storage, runtime)
     if engine == "sim":
         if data is not None or storage == "sqlite":
@@ -309,6 +325,7 @@ def run_peers(
         at_end.callback(client.close)
         supervisor.add_client(client)
         cluster = Cluster(supervisor, client, data=data, timeout=timeout, network=network)
+        at_end.callback(cluster.stop_watching)
         if lost:
             warn_or_refuse(lost, cluster.status(START_TIMEOUT).values())
         yield cluster
@@ -346,6 +363,7 @@ def peer_specs(
     check_determinism: bool = False,
     runtime: RuntimeName = "actors",
     record: Path | None = None,
+    log_level: str | None = None,
 ) -> list[PeerSpec]:
     """One specification for each peer that is to run; the data directory is made, or found to be that of this very
     cluster.  `nodes` is how many it began with."""
@@ -367,6 +385,7 @@ def peer_specs(
             allow_code=allow_code,
             check_determinism=check_determinism,
             runtime=runtime,
+            log_level=log_level,
             trace=None if record is None else str(record / f"{name}.trace"),
         )
         for number, name in enumerate(ever, start=1)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from actors.calls import Call, SubmitOptions
 from actors.errors import ActorumError
-from actors.protocol import Administered, Administering, Digest, Status
-from raft_core import ServerId
+from actors.protocol import Administered, Administering, Asking, Digest, PeerAnswer, Status
+from raft_core import ServerId, Settings
 
 if TYPE_CHECKING:
     from actors.links.handing import LinkTaker
@@ -44,6 +44,19 @@ class Peers(Protocol):
 
         Raises `WrongArguments` where there are no links to give: in a simulation.
         """
+
+    @property
+    def settings(self) -> Settings:
+        """Those with which peers are started."""
+
+    def use_settings(self, settings: Settings) -> None:
+        """Start peers with these from now on, as long as this program runs."""
+
+    def use_log_level(self, level: str) -> None:
+        """The same, with how much they log."""
+
+    def remove_client(self, client_id: int) -> None:
+        """This client needs no links any more."""
 
     def kill(self, server_id: ServerId) -> None:
         """End a peer without a chance to write or say anything; it stays down until `restart`."""
@@ -80,6 +93,10 @@ class ClusterClient(Protocol):
 
     def inspect(self, server_id: ServerId, *, digest: bool, timeout: float) -> Status | Digest | None:
         """How one peer is, or what state it has; None if it does not answer within `timeout` seconds."""
+
+    def ask(self, server_id: ServerId, question: Callable[[int], Asking], *, timeout: float) -> PeerAnswer | None:
+        """Ask one peer, once, what `question` makes of the number it is given; None if it does not answer within
+        `timeout` seconds."""
 
     def administer(
         self, server_id: ServerId, request: Callable[[int], Administering], *, timeout: float

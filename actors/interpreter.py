@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Unpack, assert_never
 
 from actors.applier import Abandon, Apply, ClientId, Replies, Restore, Work
 from actors.deadlines import NEVER, Deadlines
+from actors.logs import log_level
 from actors.ports import NOTHING_WRITTEN as NOTHING_WRITTEN
 from actors.ports import Disk as Disk
 from actors.ports import Held, SnapshotReader, Transport
 from actors.ports import Recorder as Recorder
 from actors.ports import Written as Written
-from actors.protocol import ClientMessage, Status
+from actors.protocol import ClientMessage, Report, Status
 from actors.replicated_clock import Stamps
+from actors.reports import details
 from actors.requests import Requests
 from actors.status import KnownToTheRuntime, status_of
 from actors.storage.port import SnapshotGone
@@ -65,6 +67,7 @@ from raft_core import (
     Send,
     SendSnapshotChunk,
     Server,
+    ServerId,
     SnapshotReceived,
     SnapshotSpoiled,
     SnapshotUnreadable,
@@ -129,6 +132,8 @@ class Interpreter:
         self._boundary = boundary
         self._recorder = recorder
         self._requests = Requests(replies, stamps)
+        self._observer = self._requests.inspection.observer
+        self._observer.deadlines = deadlines
         self._stamps = stamps
         self._held: deque[Held] = deque()
         self._sent_rounds: deque[tuple[Round, float]] = deque(maxlen=SENT_ROUNDS)
@@ -209,6 +214,8 @@ class Interpreter:
                 self._tell_refusals(events)
             if self._recorder is not None:
                 self._recorder.turn(now, events, before, self.server, effects)
+            if self._observer.is_on:
+                self._observer.turn(now, events, before, self.server, effects)
             events = self._execute(effects, now)
         if self._has_urgent_work or now >= self._deadlines.delivery:
             work, self._work = self._work, []
@@ -229,6 +236,23 @@ class Interpreter:
     def status(self, batch_id: int, **known: Unpack[KnownToTheRuntime]) -> Status:
         """The answer to `InspectPeer`."""
         return status_of(self.server, batch_id, **known)
+
+    def report(self, status: Status, contacts: Mapping[ServerId, float], metrics: Mapping[str, float]) -> Report:
+        """The answer to `DescribePeer`.  `contacts`: seconds since each other peer was heard."""
+        described = details(
+            self.server,
+            contacts,
+            unconfirmed_writes=len(self._held),
+            ignored_events=self.ignored,
+            watchers=self._observer.watchers,
+            log_level=log_level(),
+            metrics=dict(metrics),
+        )
+        return Report(status.batch_id, status, described)
+
+    def forget(self, client_id: ClientId) -> None:
+        """This client is gone: it need not be told anything any more."""
+        self._observer.forget(client_id)
 
     def _execute(self, effects: Iterable[Effect], now: float) -> list[Event]:
         persists: list[PersistEffect] = []

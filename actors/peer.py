@@ -28,7 +28,7 @@ from actors.interpreter import NOTHING_WRITTEN, Disk, Interpreter, Recorder, Wri
 from actors.links import LinkWriter
 from actors.machine import MachineHost
 from actors.mailbox import Mailbox, ReplyLink, Turn
-from actors.metrics import Durations
+from actors.metrics import Contacts, Durations
 from actors.notes import (
     AppliedUpTo,
     ClientGone,
@@ -41,7 +41,7 @@ from actors.notes import (
     Taken,
     note_from,
 )
-from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
+from actors.protocol import ClientMessage, DescribePeer, InspectPeer, Report, Status, decode_client_message
 from actors.replicated_clock import stamps_of
 from actors.reply_links import ReplyLinks
 from actors.spec import PeerConfig, PeerParts, restored
@@ -124,6 +124,7 @@ class PeerActor(ThreadingActor):
         self._stopped = stopped
         self._stable = disk
         self._writes = Durations()
+        self._contacts = Contacts()
         self._transport = PeerTransport(self.mailbox)
         self._refusals = ReplyLinks()
         server, taker = restored(config, disk, machine, randomness)
@@ -198,6 +199,7 @@ class PeerActor(ThreadingActor):
                     self._attach_client(note)
                 case ClientGone(client_id=client_id):
                     self._refusals.detach(client_id)
+                    self.interpreter.forget(client_id)
                     self._tell_applier(ReplyLink(client_id, None))
         events.extend(self._received(message))
         if self._inline_disk is not None:
@@ -207,6 +209,7 @@ class PeerActor(ThreadingActor):
     def _received(self, turn: Turn) -> list[Event]:
         events: list[Event] = []
         for sender, frame in turn.from_peers:
+            self._contacts.note(sender, turn.now)
             try:
                 events.append(Received(sender, decode_message(frame)))
             except BadFrame as error:
@@ -223,6 +226,8 @@ class PeerActor(ThreadingActor):
                 continue
             if isinstance(message, InspectPeer) and not message.digest:
                 self._refusals.reply(client_id, self._status(message.batch_id))
+            elif isinstance(message, DescribePeer):
+                self._refusals.reply(client_id, self._report(message.batch_id, turn.now))
             else:
                 asked.append((client_id, message))
         return asked
@@ -246,6 +251,11 @@ class PeerActor(ThreadingActor):
             uptime=monotonic() - self._started,
             process_id=os.getpid(),
         )
+
+    def _report(self, batch_id: int, now: float) -> Report:
+        metrics = {"mailbox_depth": self.mailbox.depth, "refused_frames": len(self.mailbox.bad_frames)}
+        measured = {**metrics, **self._writes.summary("write")}
+        return self.interpreter.report(self._status(batch_id), self._contacts.ages(now), measured)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from msgspec import msgpack
 from actors.control import ControlChannel, PeerEnded, PeerReady
 from actors.errors import ActorumError, PeerFailed
 from actors.interpreter import Recorder
+from actors.logs import set_log_level
 from actors.machine import MachineHost
 from actors.notes import Orphaned
 from actors.replicated import Replicated, load_machine
@@ -135,6 +136,8 @@ def live_as_peer(
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
     try:
         spec = msgpack.decode(encoded_spec, type=PeerSpec)
+        if spec.log_level is not None:
+            set_log_level(spec.log_level)
         start(spec, open_disk(spec, in_own_process=True), channel, ended.put)
         error = ended.get()
     except Exception as failure:

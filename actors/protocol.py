@@ -5,8 +5,8 @@ Commands and replies inside are opaque bytes here (see `codec` and `replies`).
 
 A client numbers its *batches*; a peer answers a batch by its number and never needs to look into a command.  What a
 peer says comes on two links, because a link has one writer: the consensus voice (`Refused`, `Status`, `Offered`,
-`Administered`) and
-the applier's voice (`Results`, `Abandoned`, `QueryResult`, `Digest`, `Delivered`).
+`Administered`, `Report`, `LogPage`, `Happenings`) and the applier's voice (`Results`, `Abandoned`, `QueryResult`,
+`Digest`, `Delivered`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from actors.codec import GARBAGE, bad_frame
+from actors.happenings import Happening
+from actors.reports import Details, EntryView
 from raft_core.types import Entry, LogIndex, ServerId, Term
 
 Consistency: TypeAlias = Literal["linearizable", "follower", "lease", "stale"]
@@ -90,6 +92,41 @@ class TransferLeadership(Struct, frozen=True, array_like=True, tag=8, gc=False, 
     target: ServerId | None
 
 
+class DescribePeer(Struct, frozen=True, array_like=True, tag=31, gc=False, forbid_unknown_fields=True):
+    """Client to peer: describe yourself in full."""
+
+    batch_id: int
+
+
+class ReadLog(Struct, frozen=True, array_like=True, tag=32, gc=False, forbid_unknown_fields=True):
+    """Client to peer: which entries does your log have, from `first` to `last`?"""
+
+    batch_id: int
+    first: LogIndex
+    last: LogIndex
+
+
+class WatchPeer(Struct, frozen=True, array_like=True, tag=33, gc=False, forbid_unknown_fields=True):
+    """Client to peer: tell me when something of these kinds happens to you (`happenings.KINDS`) and no others."""
+
+    batch_id: int
+    kinds: tuple[str, ...]
+
+
+class ChangeSettings(Struct, frozen=True, array_like=True, tag=34, gc=False, forbid_unknown_fields=True):
+    """Client to peer: these settings, by name, shall be so from now on."""
+
+    batch_id: int
+    changes: dict[str, int | bool]
+
+
+class SetLogLevel(Struct, frozen=True, array_like=True, tag=35, gc=False, forbid_unknown_fields=True):
+    """Client to peer: your process shall log at this level."""
+
+    batch_id: int
+    level: str
+
+
 ClientMessage: TypeAlias = (
     SubmitCommands
     | SubmitQuery
@@ -99,10 +136,19 @@ ClientMessage: TypeAlias = (
     | SnapshotPeer
     | ChangeMembers
     | TransferLeadership
+    | DescribePeer
+    | ReadLog
+    | WatchPeer
+    | ChangeSettings
+    | SetLogLevel
 )
 
-Administering: TypeAlias = SnapshotPeer | ChangeMembers | TransferLeadership
+Administering: TypeAlias = SnapshotPeer | ChangeMembers | TransferLeadership | ChangeSettings | SetLogLevel
 """What is answered with `Administered`."""
+Inspecting: TypeAlias = DescribePeer | ReadLog | WatchPeer | ChangeSettings | SetLogLevel
+"""What a peer answers by itself, at once: it concerns nobody else."""
+Asking: TypeAlias = Administering | InspectPeer | DescribePeer | ReadLog
+"""What one peer is asked, and answers once."""
 
 
 class Results(Struct, frozen=True, array_like=True, tag=11, gc=False, forbid_unknown_fields=True):
@@ -214,8 +260,50 @@ class Administered(Struct, frozen=True, array_like=True, tag=19, gc=False, forbi
     """Whom to ask instead, if known."""
 
 
+class Report(Struct, frozen=True, array_like=True, tag=36, gc=False, forbid_unknown_fields=True):
+    """Consensus to client: this peer in full."""
+
+    batch_id: int
+    status: Status
+    details: Details
+
+
+class LogPage(Struct, frozen=True, array_like=True, tag=37, gc=False, forbid_unknown_fields=True):
+    """Consensus to client: entries of this peer's log; there may be more behind them, up to `last_index`."""
+
+    batch_id: int
+    entries: tuple[EntryView, ...]
+    first_index: LogIndex
+    """The first entry that the log has, or would have."""
+    last_index: LogIndex
+    commit_index: LogIndex
+
+
+class Happenings(Struct, frozen=True, array_like=True, tag=38, gc=False, forbid_unknown_fields=True):
+    """Consensus to client: what happened, in order.  Without happenings: from now on the client is told."""
+
+    batch_id: int
+    number: int
+    """Of the first of them, counted from 1: what is missing before it was lost."""
+    happenings: tuple[Happening, ...]
+
+
+PeerAnswer: TypeAlias = Status | Digest | Administered | Report | LogPage
+"""What is said to an `Asking`."""
+
 PeerMessage: TypeAlias = (
-    Results | Abandoned | Refused | QueryResult | Status | Digest | Offered | Delivered | Administered
+    Results
+    | Abandoned
+    | Refused
+    | QueryResult
+    | Status
+    | Digest
+    | Offered
+    | Delivered
+    | Administered
+    | Report
+    | LogPage
+    | Happenings
 )
 
 encode = Encoder().encode

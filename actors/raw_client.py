@@ -68,6 +68,10 @@ class RawClient:
         frame = encode(message)
         self._ask(lambda: self._send(server_id, frame))
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Have the thread that reads the links call `function`, behind everything it was asked before."""
+        self._ask(function)
+
     def close(self) -> None:
         """End it, once nobody attaches links any more."""
         self._ask(self._close)

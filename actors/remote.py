@@ -12,17 +12,22 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection as PipeEnd
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 
 from actors.client import Client
 from actors.cluster import ClusterHandle
 from actors.cluster_ports import ClusterClient
-from actors.errors import ActorumError, ClusterNotRunning, error_from_json
+from actors.errors import ActorumError, ClusterNotRunning, NoSuchNode, error_from_json
+from actors.inspector import Inspector
+from actors.links.handing import LinkTaker
 from actors.network import NetworkState
+from actors.protocol import Asking, PeerAnswer
+from actors.raw_client import RawClient
 from actors.remote_administration import Operation, Outcome, RemoteAdministrator
 from actors.remote_network import Change, RemoteNetwork
 from actors.service_protocol import (
@@ -48,15 +53,18 @@ from actors.service_protocol import (
     prove_to_server,
     short_path,
 )
+from actors.watching import Watch
 from raft_core import ServerId
 
 if TYPE_CHECKING:
     from actors.replicated import Replicated
 
 M = TypeVar("M", bound="Replicated")
+_LOOK_EVERY = 0.02
+"""Seconds between two questions to the service while something is waited for."""
 
 
-class RemoteCluster(RemoteAdministrator):
+class RemoteCluster(RemoteAdministrator, Inspector):
     """A running cluster, from outside the program that runs it."""
 
     def __init__(self, data: Path, timeout: float) -> None:
@@ -64,9 +72,8 @@ class RemoteCluster(RemoteAdministrator):
         self._data = data
         self._timeout = timeout
         self._connection = _open(data)
-        self._links: Connection | None = None
         self._client: Client | None = None
-        self._reader: threading.Thread | None = None
+        self._at_end = contextlib.ExitStack()
 
     def status(self) -> ClusterReport:
         """How the cluster's peers are."""
@@ -116,29 +123,65 @@ class RemoteCluster(RemoteAdministrator):
         """This program's client, with links to the peers."""
         if self._client is None:
             self._client = Client(timeout=self._timeout, health=self._health)
-            self._links = _open(self._data)
-            self._links.send(Attach())
-            ready: SimpleQueue[None] = SimpleQueue()
-            self._reader = threading.Thread(
-                target=self._take_links, args=(self._links, self._client, ready), name="actorum-links", daemon=True
-            )
-            self._reader.start()
-            with contextlib.suppress(Empty):
-                ready.get(timeout=self._timeout)
+            self._attach(self._client, self._client.close, lambda: None)
         return self._client
+
+    def _attach(self, taker: LinkTaker, close: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Get links for `taker`, now and whenever a peer starts; `close` it when there will be no more.  `ended` is
+        told when the service has ended."""
+        links = _open(self._data)
+        links.send(Attach())
+        ready: SimpleQueue[None] = SimpleQueue()
+        reader = threading.Thread(
+            target=self._take_links, args=(links, taker, ready, ended), name="actorum-links", daemon=True
+        )
+        reader.start()
+        self._at_end.callback(close)
+        self._at_end.callback(reader.join)
+        self._at_end.callback(links.close)
+        with contextlib.suppress(Empty):
+            ready.get(timeout=self._timeout)
+
+    def _ask_peer(self, server_id: ServerId, question: Callable[[int], Asking], timeout: float) -> PeerAnswer | None:
+        names = [node.server_id for node in self.status().nodes]
+        if server_id not in names:
+            raise NoSuchNode(f"there is no node {server_id}", why=f"the nodes are {', '.join(names)}")
+        return self.client().ask(server_id, question, timeout=timeout)
+
+    def _running(self) -> tuple[ServerId, ...]:
+        return tuple(node.server_id for node in self.status().nodes if node.state == "up")
+
+    def _poll(self, look: Callable[[], bool], timeout: float) -> bool:
+        deadline = monotonic() + timeout
+        while not look():
+            if monotonic() > deadline:
+                return False
+            sleep(_LOOK_EVERY)
+        return True
+
+    def _new_watch(self) -> Watch:
+        watch = Watch()
+        raw = RawClient(watch)
+        watch.connect(raw)
+        self._attach(raw, raw.close, watch.close)
+        self._at_end.callback(watch.close)
+        return watch
 
     def bind(self, machine: type[M]) -> M:
         """An instance of `machine` whose commands and queries go to the cluster."""
         return machine._bound(_RemoteHandle(self.client(), self))
 
-    def _take_links(self, links: Connection, client: Client, ready: SimpleQueue[None]) -> None:
+    def _take_links(
+        self, links: Connection, taker: LinkTaker, ready: SimpleQueue[None], ended: Callable[[], None]
+    ) -> None:
         while (received := links.receive_answer()) is not None:
             answer, descriptors = received
             if isinstance(answer, Links):
-                client.attach(answer.server_id, _ends(descriptors))
+                taker.attach(answer.server_id, _ends(descriptors))
             else:
                 ready.put(None)
         ready.put(None)
+        ended()
 
     def _health(self) -> str:
         try:
@@ -158,12 +201,7 @@ class RemoteCluster(RemoteAdministrator):
 
     def close(self) -> None:
         """End the connection; the cluster goes on."""
-        if self._client is not None:
-            self._client.close()
-        if self._links is not None:
-            self._links.close()
-        if self._reader is not None:
-            self._reader.join()
+        self._at_end.close()
         self._connection.close()
 
 

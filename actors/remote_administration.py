@@ -1,7 +1,7 @@
 """Operations on the members of a cluster that another program runs: what goes over its socket, and who carries it out.
 
-The service calls the very methods that the program itself would call (`administrator.Administrator`), with the time
-that the caller allows; errors come back as they are.
+The service calls the very methods that the program itself would call (`administrator.Administrator`, `tuning.Tuner`),
+with the time that the caller allows; errors come back as they are.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TypeAlias, assert_never
 
 from msgspec import Struct
 
-from actors.administrator import Administrator
 from actors.membership import Members
-from raft_core import LogIndex, ServerId
+from actors.tuning import Tuner
+from raft_core import LogIndex, ServerId, Settings
 
 
 class AddMember(Struct, frozen=True, tag="add", forbid_unknown_fields=True):
@@ -89,6 +89,20 @@ class ListMembers(Struct, frozen=True, tag="members", forbid_unknown_fields=True
     timeout: float
 
 
+class Tune(Struct, frozen=True, tag="tune", forbid_unknown_fields=True):
+    """Give all peers other settings."""
+
+    changes: dict[str, int | bool]
+    timeout: float
+
+
+class SetLevel(Struct, frozen=True, tag="log level", forbid_unknown_fields=True):
+    """Let all log at this level."""
+
+    level: str
+    timeout: float
+
+
 Operation: TypeAlias = (
     AddMember
     | PromoteMember
@@ -100,6 +114,8 @@ Operation: TypeAlias = (
     | TakeSnapshot
     | UpgradeMachine
     | ListMembers
+    | Tune
+    | SetLevel
 )
 
 
@@ -113,9 +129,10 @@ class Outcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     members: Members | None = None
     version: int = 0
     """Of the machine, in force now."""
+    settings: Settings | None = None
 
 
-def carry_out(operation: Operation, cluster: Administrator) -> Outcome:
+def carry_out(operation: Operation, cluster: Tuner) -> Outcome:
     """Do it.  Raises what `cluster` raises."""
     timeout = operation.timeout
     match operation:
@@ -140,6 +157,10 @@ def carry_out(operation: Operation, cluster: Administrator) -> Outcome:
             return Outcome(version=cluster.upgrade(version, timeout=timeout))
         case ListMembers():
             return Outcome(members=cluster.members(timeout))
+        case Tune(changes=changes):
+            return Outcome(settings=cluster.change_settings(timeout=timeout, **changes))
+        case SetLevel(level=level):
+            cluster.set_log_level(level, timeout=timeout)
         case _:
             assert_never(operation)
     return Outcome()
@@ -205,6 +226,16 @@ class RemoteAdministrator:
         """Begin another version of the machine on all replicas alike: this one, or the newest that any peer knows; the
         version that is in force then.  Refused unless every voter knows it."""
         return self._carry_out(UpgradeMachine(version, self._seconds(timeout))).version
+
+    def change_settings(self, *, timeout: float | None = None, **changes: int | bool) -> Settings:
+        """Give all peers these settings (`raft_core.Settings`, by name); what is in force then."""
+        settings = self._carry_out(Tune(changes, self._seconds(timeout))).settings
+        assert settings is not None
+        return settings
+
+    def set_log_level(self, level: str, *, timeout: float | None = None) -> None:
+        """Let the program that runs the cluster and all peers log at this level."""
+        self._carry_out(SetLevel(level, self._seconds(timeout)))
 
 
 def _name(outcome: Outcome) -> ServerId:

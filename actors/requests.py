@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import assert_never
 
 from actors.administration import Administration
 from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Query, Replies, TakeSnapshot, Work
+from actors.inspection import Inspection
 from actors.protocol import (
     ChangeMembers,
     ClientMessage,
@@ -64,6 +64,7 @@ class Requests:
         self._reads: dict[int, Query] = {}
         self._stamp_numbers: set[int] = set()
         self.administration = Administration(replies, self._numbers)
+        self.inspection = Inspection(replies)
 
     def events(self, asked: Iterable[tuple[ClientId, ClientMessage]], server: Server) -> tuple[list[Event], list[Work]]:
         """The events for the core, and the work that needs no consensus (stale reads, fingerprints, the applied log).
@@ -101,7 +102,9 @@ class Requests:
                 case TransferLeadership():
                     offers.append(self.administration.transfer(client_id, message))
                 case _:
-                    assert_never(message)
+                    further = self.inspection.asked(client_id, message, server)
+                    offers.extend(further[0])
+                    work.extend(further[1])
         events: list[Event] = [*self._proposed(submissions), *offers]
         if submissions and self._stamps is not None and self._stamps.are_due(server):
             events[:0] = self.stamp()

@@ -30,11 +30,15 @@ from actors.protocol import (
     Consistency,
     Delivered,
     Digest,
+    Happenings,
     InspectPeer,
+    LogPage,
     Offered,
+    PeerAnswer,
     PeerMessage,
     QueryResult,
     Refused,
+    Report,
     Results,
     Status,
     SubmitCommands,
@@ -206,10 +210,10 @@ class Session:
     def received(self, server_id: ServerId, message: PeerMessage, now: float) -> list[Answer]:
         """A peer said something; the calls that are answered by it."""
         match message:
-            case Status() | Digest() | Administered():
+            case Status() | Digest() | Administered() | Report() | LogPage():  # a `PeerAnswer`
                 self._inspected(message)
                 return []
-            case Offered() | Delivered():  # what a session never asks for
+            case Offered() | Delivered() | Happenings():  # what a session never asks for
                 return []
         batch = self._batches.get(message.batch_id)
         if batch is None:
@@ -227,7 +231,7 @@ class Session:
                 self._take_back([message.batch_id])
         return []
 
-    def _inspected(self, message: Status | Digest | Administered) -> None:
+    def _inspected(self, message: PeerAnswer) -> None:
         inspection = self._inspections.pop(message.batch_id, None)
         if inspection is not None:
             inspection.told(message)
@@ -412,7 +416,7 @@ class Session:
                 self.inspect(server_id, False, _nobody, now)
 
 
-def _nobody(answer: Status | Digest | Administered | None) -> None:
+def _nobody(answer: PeerAnswer | None) -> None:
     """Who is told of an inspection that the session makes for itself."""
 
 

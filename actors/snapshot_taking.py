@@ -53,7 +53,8 @@ class SnapshotTaker:
         self._machine = machine
         self._snapshots = snapshots
         self._saver = saver or SavingHere(machine, snapshots)
-        self._settings = settings
+        self.settings = settings
+        """They may be replaced while it runs."""
         self._configured = base
         self._last_included: tuple[LogIndex, Term] = (0, 0)
         self._saved_index: LogIndex = 0
@@ -87,7 +88,7 @@ class SnapshotTaker:
 
     def take_if_due(self, tell: Tell = _nobody) -> Snapshot | None:
         """Take one if it is time; see `take`."""
-        settings = self._settings
+        settings = self.settings
         enough = self._entries >= settings.snapshot_entries or self._bytes >= settings.snapshot_bytes
         if not enough or self._bytes < self._last_size or not settings.snapshot_entries or self.is_under_way:
             return None

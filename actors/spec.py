@@ -52,6 +52,8 @@ class PeerSpec(Struct, frozen=True, kw_only=True):
     allow_code: bool = False
     check_determinism: bool = False
     runtime: RuntimeName = "actors"
+    log_level: str | None = None
+    """Level of the loggers "actorum.*" of its process; None: as the program has it."""
     trace: str | None = None
     """File to which everything that happens to its server is recorded, to be replayed; None: nothing is recorded."""
 

@@ -23,6 +23,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from actors.control import ControlChannel, PeerEnded, PeerReady, StopPeer
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, WrongVersion, error_from_json
 from actors.hosts import Host, Hosted, start_error
@@ -31,7 +33,7 @@ from actors.links.handing import LinkTaker, PeerLink, link_client, link_peers
 from actors.roster import Roster
 from actors.spec import PeerSpec, spec_of_another
 from actors.storage.port import CorruptStorage, StorageInUse, UnknownFormat, WrongCluster
-from raft_core import ServerId, majority
+from raft_core import ServerId, Settings, majority
 
 T = TypeVar("T")
 FIRST_PAUSE = 0.1
@@ -158,6 +160,24 @@ class Supervisor:
     def note_voters(self, voters: Iterable[ServerId]) -> None:
         """Whose majority is needed, for `health`."""
         self._voters = frozenset(voters)
+
+    @property
+    def settings(self) -> Settings:
+        """Those with which peers are started."""
+        return self._template.config.settings
+
+    def use_settings(self, settings: Settings) -> None:
+        """Start peers with these from now on; those that run keep theirs."""
+        self._ask(lambda: self._respecify(lambda spec: replace(spec, config=replace(spec.config, settings=settings))))
+
+    def use_log_level(self, level: str) -> None:
+        """The same, with how much they log."""
+        self._ask(lambda: self._respecify(lambda spec: replace(spec, log_level=level)))
+
+    def _respecify(self, change: Callable[[PeerSpec], PeerSpec]) -> None:
+        self._template = change(self._template)
+        for member in self._members.values():
+            member.spec = change(member.spec)
 
     def kill(self, server_id: ServerId) -> None:
         """Kill a peer (SIGKILL for a process) and leave it down; returns when it is gone."""

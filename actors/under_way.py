@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from actors.calls import Call
-from actors.protocol import Administered, Administering, ClientMessage, Consistency, Digest, InspectPeer, Status
+from actors.protocol import Asking, ClientMessage, Consistency, PeerAnswer
 from raft_core import ServerId
 
-Question: TypeAlias = Callable[[int], Administering | InspectPeer]
+Question: TypeAlias = Callable[[int], Asking]
 """What one peer is asked, made from the number by which it will answer."""
-Told: TypeAlias = Callable[[Status | Digest | Administered | None], None]
+Told: TypeAlias = Callable[[PeerAnswer | None], None]
 """Who is told the answer; None: there will be none."""
 
 Answer = tuple[Call[Any], bytes]

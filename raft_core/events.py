@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from raft_core.configuration import Snapshot
 from raft_core.messages import Message
-from raft_core.types import LogIndex, Round, ServerId, Term
+from raft_core.types import LogIndex, Round, ServerId, Settings, Term
 
 
 class Received(Struct, frozen=True, tag="Received"):
@@ -157,6 +157,13 @@ class PeerRestarted(Struct, frozen=True, tag="PeerRestarted"):
     server_id: ServerId
 
 
+class SettingsChanged(Struct, frozen=True, tag="SettingsChanged"):
+    """Somebody wants other timers or bounds while the server runs.  `randomness` is as that of `ElectionTimeout`."""
+
+    settings: Settings
+    randomness: int
+
+
 Event: TypeAlias = (
     Received
     | ElectionTimeout
@@ -177,4 +184,5 @@ Event: TypeAlias = (
     | SnapshotSpoiled
     | SnapshotUnreadable
     | PeerRestarted
+    | SettingsChanged
 )

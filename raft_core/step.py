@@ -46,6 +46,7 @@ from raft_core.events import (
     Proposed,
     ReadRequested,
     Received,
+    SettingsChanged,
     SnapshotReceived,
     SnapshotSpoiled,
     SnapshotTaken,
@@ -97,6 +98,7 @@ from raft_core.snapshotting import (
 )
 from raft_core.state import Follower, Leader, Server, Transition
 from raft_core.transfer import on_transfer_requested
+from raft_core.tuning import on_settings_changed
 from raft_core.types import ServerId
 
 
@@ -138,6 +140,8 @@ def _on_event(server: Server, event: Event) -> Transition:
             return on_leader_contact_expired(server)
         case PeerRestarted():
             return on_peer_restarted(server, event.server_id)
+        case SettingsChanged():
+            return on_settings_changed(server, event)
         case _:
             return _on_snapshot_event(server, event)
 

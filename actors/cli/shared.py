@@ -11,6 +11,8 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_DATA = "demo"
+LEVELS = ("debug", "info", "warning", "error", "critical")
+"""Of logging."""
 
 
 def data_option(function: F) -> F:

@@ -19,18 +19,25 @@ EXAMPLES = """
 \b
 Examples:
   actorum status
+  actorum status --peer n2
   actorum status -o json | jq '.nodes[] | select(.role == "leader")'
 """
 
 
 @click.command(epilog=EXAMPLES)
 @data_option
+@click.option("--peer", metavar="NAME", help="This peer in full.")
 @output_option
-def status(data: Path, output: Output) -> None:
-    """Who leads, who trails, who is down."""
+def status(peer: str | None, data: Path, output: Output) -> None:
+    """Who leads, who trails, who is down; or everything about one peer."""
     from actors.remote import connect
 
     with connect(data) as cluster:
+        if peer is not None:
+            from actors.cli.report import show
+
+            show(cluster.report(peer), output)
+            return
         report = cluster.status()
     head, rows = described(report)
     if output.is_table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from actors.cli.output import say
-from actors.cli.shared import data_option, record_option, runtime_option
+from actors.cli.shared import LEVELS, data_option, record_option, runtime_option
 
 if TYPE_CHECKING:
     from actors.replicated import Replicated
@@ -25,6 +25,7 @@ Examples:
   actorum up counter --nodes 5 --data ./five &
   actorum up counter --runtime locks
   actorum up counter --chaos          and then: actorum chaos disconnect n1
+  actorum up counter --log-level info
   actorum up counter --record ./traces      and later: actorum check replay ./traces
   actorum up mypackage.ledger:Ledger --data ./ledger
 
@@ -38,6 +39,11 @@ Ctrl-C, SIGTERM or `actorum down` stop it in good order; after a crash, start it
 @click.option("--name", help="The cluster's name.  [default: that of the directory]")
 @click.option("--memory", is_flag=True, help="Do not wait for the disk: survives kill -9, not a loss of power.")
 @click.option("--chaos", is_flag=True, help="Let `actorum chaos` lose, delay and cut what the peers say to each other.")
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help='How much this program and the peers say on stderr; later: "actorum settings log-level".',
+)
 @record_option
 @runtime_option
 @data_option
@@ -47,6 +53,7 @@ def up(
     name: str | None,
     memory: bool,
     chaos: bool,
+    log_level: str | None,
     record: Path | None,
     runtime: RuntimeName,
     data: Path,
@@ -56,6 +63,7 @@ def up(
 
     from actors.cluster import peer_specs, run_peers
     from actors.hosts import ProcessHost
+    from actors.logs import set_log_level
     from actors.network import Network
     from actors.service import Service, refuse_if_served
     from actors.supervisor import PeerState, Supervisor
@@ -66,9 +74,11 @@ def up(
         signal.signal(number, lambda received, _: asked.put(signal.Signals(received).name))
     began = monotonic()
     kind = find_machine(machine)
+    if log_level is not None:
+        set_log_level(log_level)
     refuse_if_served(data)
     storage: StorageKind = "unsynced sqlite" if memory else "sqlite"
-    specs = peer_specs(kind, nodes, Settings(), data, storage, runtime=runtime, record=record)
+    specs = peer_specs(kind, nodes, Settings(), data, storage, runtime=runtime, record=record, log_level=log_level)
     network = Network(spec.config.server_id for spec in specs) if chaos else None
     with run_peers(specs, ProcessHost(), timeout=10.0, data=data, network=network) as cluster:
         assert isinstance(cluster.supervisor, Supervisor)

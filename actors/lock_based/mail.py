@@ -21,6 +21,7 @@ class Mail(Generic[T]):
         self._condition = threads.condition()
         self._items: list[T] = []
         self._is_closed = False
+        self._is_woken = False
 
     def put(self, items: list[T]) -> None:
         """Deposit `items` in order; nobody takes what is put after `close`."""
@@ -29,18 +30,26 @@ class Mail(Generic[T]):
             self._condition.notify_all()
 
     def take(self, timeout: float | None = None) -> list[T] | None:
-        """Wait for items and take all; [] if none came within `timeout` seconds, None once it is closed."""
+        """Wait for items and take all; [] if none came within `timeout` seconds or `wake` was called, None once it is
+        closed."""
         deadline = None if timeout is None else self._now() + timeout
         with self._condition:
             while not self._items and not self._is_closed:  # woken is not the same as "there is something"
                 remaining = None if deadline is None else deadline - self._now()
-                if remaining is not None and remaining <= 0:
+                if self._is_woken or (remaining is not None and remaining <= 0):
+                    self._is_woken = False
                     return []
                 self._condition.wait(remaining)
             if self._is_closed:
                 return None
             items, self._items = self._items, []
             return items
+
+    def wake(self) -> None:
+        """Whoever waits, or comes next, gets [] if there is nothing else."""
+        with self._condition:
+            self._is_woken = True
+            self._condition.notify_all()
 
     def close(self) -> None:
         """Whoever waits, or comes, gets None."""

@@ -31,6 +31,8 @@ from functools import partial
 from random import Random
 from typing import assert_never
 
+from msgspec.structs import asdict
+
 from actors.applier import Applier, ClientId, Work
 from actors.codec import decode_message, encode_message
 from actors.deadlines import Deadlines
@@ -43,9 +45,9 @@ from actors.lock_based.shared import Life, Shared
 from actors.lock_based.wiring import LinkWorld
 from actors.lock_based.world import Inlet, Note, PeerCame, World
 from actors.machine import MachineHost
-from actors.metrics import Durations
+from actors.metrics import Contacts, Durations
 from actors.notes import ClientGone, Failed, Shutdown
-from actors.protocol import ClientMessage, InspectPeer, PeerMessage, decode_client_message
+from actors.protocol import ClientMessage, DescribePeer, InspectPeer, PeerMessage, Status, decode_client_message
 from actors.replicated_clock import stamps_of
 from actors.spec import PeerConfig, PeerParts, restored
 from actors.storage.disk import Disk
@@ -71,7 +73,7 @@ PATIENCE = 5.0
 """Seconds that a peer which ends waits for its threads."""
 
 
-READS = frozenset({"status"})
+READS = frozenset({"status", "report"})
 """Methods of the interpreter that change nothing."""
 
 
@@ -98,6 +100,7 @@ class LockedPeer:
         self._started = self._threads.now()
         self._heartbeat_interval = config.settings.heartbeat_interval / 1000
         self._writes = Durations()
+        self._contacts = Contacts()
         self._work: Mail[list[Work] | ClientGone] = Mail(self._threads)
         self._machine = machine
         self._life = Life(self._threads.lock())
@@ -180,6 +183,8 @@ class LockedPeer:
             shared.interpreter.expires(shared.expiry, self._threads.now())
         written = shared.disk.retry(self._threads.now())
         shared.interpreter.take(self._threads.now(), events, asked, written)
+        if asked:
+            self._follow_settings_locked()
         self._follow_members_locked()
         to_do, shared.to_do = shared.to_do, []
         return to_do
@@ -208,6 +213,7 @@ class LockedPeer:
         """Take what another peer says, until its link ends."""
         try:
             while (frames := inlet.get()) is not None:
+                self._contacts.note(sender, self._threads.now())
                 self._turn(self._events(sender, frames))
         except BadFrame as error:
             self._refuse(error)
@@ -268,6 +274,16 @@ class LockedPeer:
             return
         shared.replicated = server.configurations
         self._keep_outboxes_locked(frozenset(server.peers))
+
+    def _follow_settings_locked(self) -> None:
+        """Replicators that wait for the next heartbeat look again if its interval is another now."""
+        self.lock.assert_owned()
+        shared = self._shared
+        interval = shared.interpreter.server.settings.heartbeat_interval / 1000
+        if interval != self._heartbeat_interval:
+            self._heartbeat_interval = interval
+            for outbox in shared.outboxes.values():
+                outbox.wake()
 
     def _keep_outboxes_locked(self, followers: frozenset[ServerId]) -> None:
         """Only these are replicated to, from now on."""
@@ -352,8 +368,10 @@ class LockedPeer:
             case PeerCame(server_id=server_id, inlet=inlet):
                 self._turn([PeerRestarted(server_id)])
                 self._start(f"receiver {server_id}", partial(self._receive, server_id, inlet))
-            case ClientGone():
+            case ClientGone(client_id=client_id):
                 self._work.put([note])
+                with self.lock:
+                    self._shared.interpreter.forget(client_id)
             case Shutdown():
                 if self._life.end(None):
                     self._world.wake()
@@ -372,6 +390,8 @@ class LockedPeer:
                 continue
             if isinstance(message, InspectPeer) and not message.digest:
                 self._describe(client_id, message.batch_id)
+            elif isinstance(message, DescribePeer):
+                self._describe_in_full(client_id, message.batch_id)
             else:
                 asked.append((client_id, message))
         if asked:
@@ -380,15 +400,28 @@ class LockedPeer:
     def _describe(self, client_id: ClientId, batch_id: int) -> None:
         dropped = self._world.dropped
         with self.lock:
-            status = self._shared.interpreter.status(
-                batch_id,
-                inbox_depth=self._shared.events_in_last_turn,
-                dropped_messages=dropped,
-                fsync_p99=self._writes.percentile(0.99),
-                uptime=self._threads.now() - self._started,
-                process_id=self._process_id,
-            )
+            status = self._status_locked(batch_id, dropped)
         self._world.consensus_voice.reply(client_id, status)
+
+    def _describe_in_full(self, client_id: ClientId, batch_id: int) -> None:
+        dropped, contacts = self._world.dropped, self._contacts.ages(self._threads.now())
+        usage = {f"lock_{name}": value for name, value in asdict(self.lock.report()).items()}
+        with self.lock:
+            metrics = {**usage, **self._writes.summary("write"), "refused_frames": len(self._shared.bad_frames)}
+            status = self._status_locked(batch_id, dropped)
+            report = self._shared.interpreter.report(status, contacts, metrics)
+        self._world.consensus_voice.reply(client_id, report)
+
+    def _status_locked(self, batch_id: int, dropped: int) -> Status:
+        self.lock.assert_owned()
+        return self._shared.interpreter.status(
+            batch_id,
+            inbox_depth=self._shared.events_in_last_turn,
+            dropped_messages=dropped,
+            fsync_p99=self._writes.percentile(0.99),
+            uptime=self._threads.now() - self._started,
+            process_id=self._process_id,
+        )
 
     # --- threads ------------------------------------------------------------------------------------------------------
 

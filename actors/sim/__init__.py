@@ -65,8 +65,10 @@ def start_sim_cluster(
     client = SimClient(timeline, timeout=timeout, health=peers.health)
     peers.start()
     client.client_id = peers.add_listener(client)
+    cluster = SimCluster(peers, client, timeline, timeout=timeout)
     try:
-        yield machine._bound(ClusterHandle(client, SimCluster(peers, client, timeline, timeout=timeout)))
+        yield machine._bound(ClusterHandle(client, cluster))
     finally:
+        cluster.stop_watching()
         client.close()
         peers.close()

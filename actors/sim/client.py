@@ -17,7 +17,16 @@ from actors.codec import MAX_COMMAND_BYTES
 from actors.deadlines import NEVER
 from actors.errors import CallTimeout, ClusterClosed, NoQuorum, OutcomeUnknown, Overloaded, WrongArguments
 from actors.machine import refuse_inside_apply
-from actors.protocol import Administered, Administering, Digest, InspectPeer, Status, decode_peer_message, encode
+from actors.protocol import (
+    Administered,
+    Administering,
+    Digest,
+    InspectPeer,
+    PeerAnswer,
+    Status,
+    decode_peer_message,
+    encode,
+)
 from actors.session import Answer, Question, Session
 from actors.sim.incarnation import LINK, Incarnation
 from actors.sim.timeline import Timeline, Way
@@ -111,22 +120,23 @@ class SimClient:
 
     def inspect(self, server_id: ServerId, *, digest: bool, timeout: float) -> Status | Digest | None:
         """How one peer is, or what state it has; None if it does not answer within `timeout` virtual seconds."""
-        answer = self._ask(server_id, lambda number: InspectPeer(number, digest), timeout)
+        answer = self.ask(server_id, lambda number: InspectPeer(number, digest), timeout=timeout)
         return answer if isinstance(answer, Status | Digest) else None
 
     def administer(
         self, server_id: ServerId, request: Callable[[int], Administering], *, timeout: float
     ) -> Administered | None:
         """Ask one peer, once; None if there was no answer within `timeout` virtual seconds: the outcome is unknown."""
-        answer = self._ask(server_id, request, timeout)
+        answer = self.ask(server_id, request, timeout=timeout)
         return answer if isinstance(answer, Administered) else None
 
-    def _ask(self, server_id: ServerId, question: Question, timeout: float) -> Status | Digest | Administered | None:
+    def ask(self, server_id: ServerId, question: Question, *, timeout: float) -> PeerAnswer | None:
+        """Ask one peer, once, anything that it answers once; None if it did not within `timeout` virtual seconds."""
         self._refuse_if_closed()
         call: SimCall[None] = SimCall(lambda _: None, self, timeout, f"ask {server_id}")
-        answers: list[Status | Digest | Administered | None] = []
+        answers: list[PeerAnswer | None] = []
 
-        def told(answer: Status | Digest | Administered | None) -> None:
+        def told(answer: PeerAnswer | None) -> None:
             answers.append(answer)
             call._resolve(b"answered")
 

@@ -7,6 +7,8 @@ from actors.machine import refuse_inside_apply
 from actors.sim.client import SimClient
 from actors.sim.peers import SimPeers
 from actors.sim.timeline import Timeline
+from actors.sim.watcher import SimWatcher, receiver
+from actors.watching import Watch
 
 
 class SimCluster(Cluster):
@@ -41,6 +43,13 @@ class SimCluster(Cluster):
         """Let `seconds` of virtual time pass, and everything happen that is due meanwhile."""
         refuse_inside_apply("run_for()")
         self._timeline.run_until(self._timeline.now + seconds)
+
+    def _new_watch(self) -> Watch:
+        watch = Watch(receiver(self._timeline), is_threaded=False)
+        watcher = SimWatcher(self._timeline, watch)
+        watcher.client_id = self._peers.add_listener(watcher)
+        self._at_end.callback(watch.close)
+        return watch
 
     def _now(self) -> float:
         return self.now

@@ -13,7 +13,8 @@ from actors.applier import Applier, ClientId, Work
 from actors.codec import decode_message
 from actors.deadlines import NEVER, Deadlines
 from actors.interpreter import NOTHING_WRITTEN, Interpreter, Written
-from actors.protocol import ClientMessage, InspectPeer, Status, decode_client_message
+from actors.metrics import Contacts
+from actors.protocol import ClientMessage, DescribePeer, InspectPeer, Report, Status, decode_client_message
 from actors.replicated_clock import stamps_of
 from actors.sim.disk import SimDisk
 from actors.sim.incarnation import DISK, Incarnation, PeerPlan, Surroundings, Voice
@@ -38,6 +39,7 @@ class SimPeer(Incarnation):
         self._asked: list[tuple[ClientId, ClientMessage]] = []
         self._written = NOTHING_WRITTEN
         self._depth = 0
+        self._contacts = Contacts()
         self._next_turn = NEVER
         self._consensus_voice = Voice(self, around.listeners)
         self._work = self.way(APPLY)
@@ -77,6 +79,7 @@ class SimPeer(Incarnation):
     def receive(self, sender: ServerId, frame: bytes) -> None:
         """A frame from another peer arrived."""
         message = decode_message(frame)
+        self._contacts.note(sender, self.timeline.now)
         self.timeline.note(self.server_id, f"{sender} says {type(message).__name__}", frame)
         self._arrived(Received(sender, message))
 
@@ -128,9 +131,15 @@ class SimPeer(Incarnation):
         for client_id, message in asked:
             if isinstance(message, InspectPeer) and not message.digest:
                 self._consensus_voice.reply(client_id, self._status(message.batch_id))
+            elif isinstance(message, DescribePeer):
+                self._consensus_voice.reply(client_id, self._report(message.batch_id))
             else:
                 others.append((client_id, message))
         return others
+
+    def _report(self, batch_id: int) -> Report:
+        metrics = {"mailbox_depth": self._depth, **self._disk.durations.summary("write")}
+        return self.interpreter.report(self._status(batch_id), self._contacts.ages(self.timeline.now), metrics)
 
     def _status(self, batch_id: int) -> Status:
         return self.interpreter.status(

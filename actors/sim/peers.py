@@ -20,7 +20,7 @@ from actors.sim.timeline import Timeline
 from actors.spec import RuntimeName
 from actors.storage.disk import Disk
 from actors.supervisor import PeerState
-from raft_core import ServerId, majority
+from raft_core import ServerId, Settings, majority
 
 _PLACES: dict[RuntimeName, str] = {"actors": "actors.sim.peer:SimPeer", "locks": "actors.sim.locked:SimLockedPeer"}
 
@@ -92,6 +92,18 @@ class SimPeers:
         """Whose majority is needed, for `health`."""
         self._voters = frozenset(voters)
 
+    @property
+    def settings(self) -> Settings:
+        """Those with which peers are started."""
+        return self._plan.settings
+
+    def use_settings(self, settings: Settings) -> None:
+        """Start peers with these from now on."""
+        self._plan = self._plan._replace(settings=settings)
+
+    def use_log_level(self, level: str) -> None:
+        """There is one process, which has its level already."""
+
     def kill(self, server_id: ServerId) -> None:
         """End a peer at once; nothing happens if it is down already."""
         self._check(server_id)
@@ -146,6 +158,9 @@ class SimPeers:
             why="it runs in the thread of its one client, and there are no pipes",
             fix='engine="threads"',
         )
+
+    def remove_client(self, client_id: ClientId) -> None:
+        """There is none that has links."""
 
     def close(self) -> None:
         """The end: peers are dropped where they stand."""

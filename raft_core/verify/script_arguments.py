@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from msgspec import convert
+from msgspec.structs import asdict
 
 from raft_core.state import Server
 from raft_core.types import Entry, ServerId, Settings, Term
@@ -62,9 +63,10 @@ def yes_or_no(name: str, value: str) -> bool:
     return value == "yes"
 
 
-def settings(options: dict[str, str]) -> Settings:
-    """`Settings` with the given fields in place of the defaults."""
-    return convert(dict(_setting(name, value) for name, value in options.items()), Settings)
+def settings(options: dict[str, str], base: Settings | None = None) -> Settings:
+    """`Settings` with the given fields in place of those of `base`, or of the defaults."""
+    given = dict(_setting(name, value) for name, value in options.items())
+    return convert({**asdict(base or Settings()), **given}, Settings)
 
 
 def _setting(name: str, value: str) -> tuple[str, int | bool]:

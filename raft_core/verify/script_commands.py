@@ -23,9 +23,11 @@ from raft_core.events import (
     Proposed,
     ReadMode,
     ReadRequested,
+    SettingsChanged,
     TransferRequested,
 )
 from raft_core.state import Leader
+from raft_core.types import Settings
 from raft_core.verify.script_arguments import (
     CommandError,
     Line,
@@ -250,6 +252,14 @@ def _transfer(cluster: Cluster, line: Line) -> None:
     cluster.happens(name, event, f"{name}: transfer t{cluster.proposals} to {target or 'whom it likes'}")
 
 
+def _settings(cluster: Cluster, line: Line) -> None:
+    server = up(cluster, line.words[0])
+    randomness = number("randomness", line.take("randomness", "0"))
+    given = ", ".join(f"{name} {value}" for name, value in line.options.items())
+    event = SettingsChanged(settings(line.options, server.settings), randomness)
+    cluster.happens(server.server_id, event, f"{server.server_id}: settings: {given}")
+
+
 def _slow_apply(cluster: Cluster, line: Line) -> None:
     host_of(cluster, line.words[0]).is_apply_slow = True
 
@@ -336,6 +346,9 @@ COMMANDS: dict[str, Command] = {
         "NAME VOTER[:PRIORITY]... [learners=NAME,...] [expected=INDEX]", 1, None, _members, "learners", "expected"
     ),
     "transfer": _command("NAME [NAME]", 1, 2, _transfer),
+    "settings": _command(
+        "NAME SETTING=VALUE... [randomness=N]", 1, 1, _settings, "randomness", *Settings.__struct_fields__
+    ),
     "crash": _command("NAME...", 1, None, _crash),
     "restart": _command("NAME...", 1, None, _restart),
     "show": _command("WHAT [NAME...]", 1, None, _show),
