@@ -19,7 +19,7 @@ from actors.errors import ActorumError
 from actors.machine import MachineHost
 from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Results
 from actors.snapshot_saving import Outcome
-from actors.snapshot_taking import SnapshotTaker
+from actors.snapshot_taking import SnapshotTaker, is_final
 from raft_core import Entry, LogIndex, ServerId, Settings, Snapshot, Term
 
 ClientId: TypeAlias = int
@@ -192,6 +192,8 @@ class Applier:
         try:
             self._tell_of(self._taker.take(self._tell_later))
         except ActorumError as error:
+            if is_final(error):
+                raise
             self._answer_askers(error, self.applied_index)
             return
         if not self._taker.is_under_way:

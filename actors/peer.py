@@ -136,7 +136,7 @@ class PeerActor(ThreadingActor):
             server,
             transport=self._transport,
             disk=self._disk(disk, deadlines),
-            snapshots=disk.snapshots,
+            snapshots=disk,
             applier=self._tell_applier,
             replies=self._refusals,
             deadlines=deadlines,

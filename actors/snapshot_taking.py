@@ -6,19 +6,21 @@ however large the state grows (paper 7: "when the log reaches a fixed size in by
 
 Saving may go on behind the applier (`snapshot_saving`); one snapshot is under way at a time.
 
-A machine that cannot be saved is told of once, and again by whoever asks for a snapshot by hand; its log grows.
+A machine that cannot be saved is told of once, and again by whoever asks for a snapshot by hand; its log grows.  For
+want of room a snapshot is given up, and the next one is due as if it had been taken.  Any other failure of the disk is
+final.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from actors.errors import ActorumError
 from actors.machine import MachineHost
 from actors.snapshot_saving import UNKNOWN, Outcome, Saver, SavingHere, Tell
-from actors.storage.port import Snapshots
+from actors.storage.port import DiskFull, Snapshots, StorageError
 from raft_core import Configured, Entry, LogIndex, Settings, Snapshot, Term
 from raft_core.configuration import decode_configuration
 from raft_core.types import EntryKind
@@ -37,6 +39,11 @@ def _nobody(outcome: Outcome) -> None:
     """Who saves at once has nobody to tell."""
 
 
+def is_final(error: ActorumError) -> bool:
+    """After this failure to take a snapshot (a failed fsync, say), nobody knows what is on the disk."""
+    return isinstance(error, StorageError) and not isinstance(error, DiskFull)
+
+
 class SnapshotTaker:
     """Knows what was applied, and when the next snapshot of it is due.  It belongs to the applier."""
 
@@ -47,9 +54,11 @@ class SnapshotTaker:
         settings: Settings,
         latest: Snapshot | None,
         base: Configured,
+        stands_behind: Callable[[LogIndex], None] = lambda index: None,
         saver: Saver | None = None,
     ) -> None:
-        """`base`: the latest members among what is applied; `latest`: the snapshot that the machine came from."""
+        """`base`: the latest members among what is applied; `latest`: the snapshot that the machine came from;
+        `stands_behind` is told from where on the machine needs none any more."""
         self._machine = machine
         self._snapshots = snapshots
         self._saver = saver or SavingHere(machine, snapshots)
@@ -64,6 +73,7 @@ class SnapshotTaker:
         self._is_unsavable = False
         self.is_under_way = False
         """One is being saved behind; another can be begun when `saved` was told of it."""
+        self._stands_behind = stands_behind
         if latest is not None:
             self._begin_behind(latest)
 
@@ -95,13 +105,15 @@ class SnapshotTaker:
         try:
             return self.take(tell)
         except ActorumError as error:
+            if is_final(error):
+                raise
             self._warn(error)
             return None
 
     def _warn(self, error: ActorumError) -> None:
         if not self._is_unsavable:
             LOG.warning("no snapshot was taken, the log goes on growing: %s", error)
-        self._is_unsavable = True
+        self._is_unsavable = not isinstance(error, DiskFull)
         self._entries, self._bytes = 0, 0
 
     def take(self, tell: Tell = _nobody) -> Snapshot | None:
@@ -125,6 +137,8 @@ class SnapshotTaker:
         self.is_under_way = False
         if isinstance(outcome, Snapshot):
             self._keep(outcome)
+        elif is_final(outcome):
+            raise outcome
         else:
             self._warn(outcome)
 
@@ -132,9 +146,11 @@ class SnapshotTaker:
         LOG.info("a snapshot of %d bytes stands for all up to entry %d", snapshot.size, snapshot.last_included_index)
         self._saved_index = max(self._saved_index, snapshot.last_included_index)
         self._last_size = snapshot.size
+        self._stands_behind(snapshot.last_included_index)
 
     def _begin_behind(self, snapshot: Snapshot) -> None:
         """The machine is what `snapshot` holds."""
         self._last_included = snapshot.last_included_index, snapshot.last_included_term
         self._saved_index, self._last_size = snapshot.last_included_index, snapshot.size
+        self._stands_behind(snapshot.last_included_index)
         self._entries, self._bytes = 0, 0

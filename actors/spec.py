@@ -119,5 +119,8 @@ def restored(config: PeerConfig, disk: Disk, machine: MachineHost, randomness: R
     )
     if snapshot is not None:
         machine.restore(disk.snapshots.load(snapshot))
+    base, keeper = server.configurations[0], disk.keeper
     saver = saver_of(machine, disk.snapshots, behind=disk.saves_behind)
-    return server, SnapshotTaker(machine, disk.snapshots, config.settings, snapshot, server.configurations[0], saver)
+    return server, SnapshotTaker(
+        machine, disk.snapshots, config.settings, snapshot, base, keeper.stands_behind, saver
+    )

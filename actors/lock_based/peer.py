@@ -122,7 +122,7 @@ class LockedPeer:
             server,
             transport=self,
             disk=inline_disk,
-            snapshots=disk.snapshots,
+            snapshots=disk,
             applier=lambda work: self._work.put([work]),
             replies=self,
             deadlines=deadlines,

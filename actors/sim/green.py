@@ -74,6 +74,11 @@ class GreenThreads:
         return cast(GreenThread, getcurrent())
 
     @property
+    def is_inside(self) -> bool:
+        """Is it one of them that asks?"""
+        return isinstance(getcurrent(), GreenThread)
+
+    @property
     def running(self) -> set[str]:
         """Names of the threads that have not ended."""
         return {thread.name for thread in self._threads if thread.is_alive()}

@@ -55,7 +55,7 @@ class SimPeer(Incarnation):
             server,
             transport=self,
             disk=self._disk,
-            snapshots=disk.snapshots,
+            snapshots=disk,
             applier=self._give_applier,
             replies=self._consensus_voice,
             deadlines=self._deadlines,

@@ -15,6 +15,7 @@ from actors.errors import ActorumError, ClusterClosed, NoSuchNode, WrongArgument
 from actors.links.handing import LinkTaker
 from actors.network import Network
 from actors.roster import Roster
+from actors.sim.disk import Space, fillable
 from actors.sim.incarnation import Incarnation, Listener, PeerPlan, SimNetwork, Surroundings
 from actors.sim.timeline import Timeline
 from actors.spec import RuntimeName
@@ -32,7 +33,8 @@ class SimPeers:
         self._plan = plan
         self._timeline = timeline
         self._new_peer = _incarnation_of(plan.runtime)
-        self._disks = {name: Disk.in_memory() for name in plan.names}
+        self._spaces = {name: Space() for name in plan.names}
+        self._disks = {name: fillable(space) for name, space in self._spaces.items()}
         self._peers: dict[ServerId, Incarnation] = {}
         self._listeners: dict[ClientId, Listener] = {}
         self._roster = Roster(plan.names)
@@ -78,7 +80,8 @@ class SimPeers:
     def add(self, server_id: ServerId | None = None) -> ServerId:
         """Start a further peer with an empty disk; it is no member yet."""
         name = self._roster.claim(server_id)
-        self._disks[name] = Disk.in_memory()
+        self._spaces[name] = Space()
+        self._disks[name] = fillable(self._spaces[name])
         self._launch(name)
         return name
 
@@ -117,6 +120,12 @@ class SimPeers:
         """Start a peer from its disk, ending it first if it is up."""
         self.kill(server_id)
         self._launch(server_id)
+
+    def fill_disk(self, server_id: ServerId, is_full: bool = True) -> None:
+        """From now on, the disk of a peer takes nothing; or, `is_full` being False, everything again."""
+        self._check(server_id)
+        self._spaces[server_id].is_full = is_full
+        self._timeline.note(server_id, f"disk {'is full' if is_full else 'has room'}")
 
     def _check(self, server_id: ServerId) -> None:
         if self._is_closed:

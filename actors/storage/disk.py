@@ -6,7 +6,8 @@ and another stretch begins.  So no compaction is ever carried out before the par
 
 A log is cut only where a durable snapshot holds what is dropped (paper 7).  A crash may come between the two; `load`
 then finds a snapshot that the log knows nothing of and does what the core would have done: see `reconcile`.  Once the
-log is cut, snapshots older than the newest are of no use and are forgotten, not before.
+log is cut, snapshots older than the newest are of no use and are forgotten, not before; except where somebody still
+needs one, see `keeping`.
 
 A full disk refuses a transaction as a whole (`DiskFull`).  What stood before it in the stream is done and is not done
 again; it and what stands behind it wait here, in order, until somebody lets it `go_on`.
@@ -22,6 +23,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from actors.storage.keeping import Keeper
 from actors.storage.memory import MemoryStorage
 from actors.storage.memory_snapshots import MemorySnapshots
 from actors.storage.port import CorruptStorage, DiskFull, LogGap, Snapshots, Storage, Stored
@@ -56,6 +58,7 @@ class Disk:
         self.storage = storage
         self.snapshots = snapshots
         self.saves_behind = saves_behind
+        self.keeper = Keeper()
         self._rest: deque[PersistEffect] = deque()
         """What is not carried out: after a refusal, and inside `go_on`."""
         self._arrivals: list[Arrival] = []
@@ -76,6 +79,7 @@ class Disk:
         What an earlier peer could not write, it did not know to be written."""
         self._rest.clear()
         self._arrivals.clear()
+        self.keeper.forget_all()
         stored = self.storage.load()
         snapshot = self.snapshots.latest_sound(stored.last_included_index)
         stored, changes = reconcile(stored, snapshot)
@@ -126,6 +130,8 @@ class Disk:
     def _receive(self, part: PersistEffect) -> None:
         assert isinstance(part, ReceiveSnapshotChunk)
         is_sound = self.snapshots.receive(part.snapshot, part.offset, part.data)
+        if is_sound:
+            self.keeper.received(part.snapshot)
         if is_sound is not None:
             self._arrivals.append(Arrival(part.snapshot, is_sound))
 
@@ -139,7 +145,13 @@ class Disk:
         self.storage.write(stretch)
         if newest is not None:
             with suppress(DiskFull):  # (some file systems need room to remove a name) the next time removes them
-                self.snapshots.prune(newest)
+                self.snapshots.prune(newest, self.keeper.needed())
+
+    def read(self, snapshot: Snapshot, offset: int, length: int) -> bytes:
+        """Some of a snapshot, for sending; in any thread.  Raises `SnapshotGone`."""
+        data = self.snapshots.read(snapshot, offset, length)
+        self.keeper.sent(snapshot, offset + len(data))
+        return data
 
     def close(self) -> None:
         """Close the log's storage; snapshots are not held open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import copy
 from hashlib import sha256
 
@@ -77,11 +78,12 @@ class MemorySnapshots:
         """The same: memory is not damaged."""
         return self.latest()
 
-    def prune(self, keep: Snapshot) -> None:
-        """Forget all that are older than `keep`, and what was begun of such."""
+    def prune(self, keep: Snapshot, needed: Collection[Snapshot] = ()) -> None:
+        """Forget all that are older than `keep` and not `needed`, and what was begun of such."""
         self.load(keep)
-        for snapshot in [one for one in self._all() if one.last_included_index < keep.last_included_index]:
-            del self._contents[snapshot]
+        for snapshot in self._all():
+            if snapshot.last_included_index < keep.last_included_index and snapshot not in needed:
+                del self._contents[snapshot]
         if self._arriving is not None and self._arriving[0].last_included_index <= keep.last_included_index:
             self._arriving = None
 

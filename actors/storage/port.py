@@ -26,7 +26,7 @@ One call, rather than one for the vote and one for the log: a transaction costs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, assert_never
 
 from msgspec import Struct
@@ -133,8 +133,9 @@ class Snapshots(Protocol):
         """
         ...
 
-    def prune(self, keep: Snapshot) -> None:
-        """Forget all that are older than `keep`.  The caller has seen to it that the log needs none of them."""
+    def prune(self, keep: Snapshot, needed: Collection[Snapshot] = ()) -> None:
+        """Forget all that are older than `keep`, except those `needed`.  The log needs none of them, as the caller has
+        seen to."""
         ...
 
 

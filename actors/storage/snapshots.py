@@ -43,7 +43,7 @@ import re
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -100,7 +100,7 @@ class SnapshotFiles:
         self._token = secrets.token_hex(4)
         """In the names of our unfinished files: the thread of an earlier peer may still be at work on its own."""
         self._arriving: _Arriving | None = None
-        """What `receive` knows of the parts so far; they are in a file, so this can be made anew."""
+        """What `receive` knows of the parts so far (they are in a file)."""
         self._refused: Snapshot | None = None
         """There was no room for this one, as has been said."""
         with self._failing(self.directory):
@@ -167,7 +167,7 @@ class SnapshotFiles:
     # Receiving another's
 
     def receive(self, snapshot: Snapshot, offset: int, data: bytes) -> bool | None:
-        """Take a part; see `Snapshots`.  Only the last is synced: what was lost of others shows in the checksum."""
+        """Take a part.  Only the last is synced: what was lost of others shows in the checksum."""
         if not _CHECKSUM.fullmatch(snapshot.checksum):
             return False  # it came over a network, and the name of a file is made of it
         try:
@@ -235,7 +235,6 @@ class SnapshotFiles:
         return arriving
 
     def _finished(self, arriving: _Arriving) -> bool:
-        self._refused = None
         snapshot = arriving.snapshot
         is_sound = arriving.hash.hexdigest() == snapshot.checksum
         if is_sound:
@@ -350,11 +349,12 @@ class SnapshotFiles:
 
     # Forgetting
 
-    def prune(self, keep: Snapshot) -> None:
-        """Remove all that are older than `keep`, and what was begun of such.  If `keep` is not here, nothing is."""
+    def prune(self, keep: Snapshot, needed: Collection[Snapshot] = ()) -> None:
+        """Remove what is older than `keep` and not `needed`, and what was begun of such; nothing if `keep` is gone."""
         if not self._path(keep).exists():
             raise _gone(self._path(keep))
-        older = [file for file in self._files() if file[0] < keep.last_included_index]
+        spared = {self._path(snapshot) for snapshot in needed}
+        older = [file for file in self._files() if file[0] < keep.last_included_index and file[-1] not in spared]
         begun = [file for file in self._files(_PART) if file[0] <= keep.last_included_index]
         with self._failing(self.directory):
             for *_, path in older + begun:
