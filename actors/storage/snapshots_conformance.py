@@ -182,6 +182,17 @@ class SnapshotsConformance(ABC):
             snapshots.load(kept[0])
         assert [snapshots.load(snapshot) for snapshot in kept[1:]] == [b"6", b"7"]
 
+    def test_pruning_spares_what_is_needed(self) -> None:
+        snapshots = self.make_snapshots()
+        kept = [snapshots.save(index, 3, MEMBERS, b"%d" % index) for index in (5, 6, 7)]
+        snapshots.prune(kept[2], kept[:1])
+        assert snapshots.load(kept[0]) == b"5"
+        with pytest.raises(SnapshotGone):
+            snapshots.load(kept[1])
+        snapshots.prune(kept[2])
+        with pytest.raises(SnapshotGone):
+            snapshots.load(kept[0])
+
     def test_pruning_forgets_parts_of_what_is_no_newer(self) -> None:
         snapshots, older, newer = self.make_snapshots(), snapshot_of(6, 3, b"012345"), snapshot_of(8, 3, b"012345")
         kept = snapshots.save(7, 3, MEMBERS, b"")
