@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from msgspec.structs import replace
 from actors.storage import damage
 from actors.storage.conformance import after, append, entries_of
 from actors.storage.disk import Arrival, Disk
+from actors.storage.files import sync
 from actors.storage.journal import JournalStorage
 from actors.storage.port import DiskFull, Storage, StorageError, Stored
 from actors.storage.room import is_for_want_of_room
@@ -199,9 +201,51 @@ def test_an_fsync_that_fails_for_want_of_room_has_failed_like_any_other(number: 
     """Some file systems look for room only then; what the kernel keeps of the write afterwards, nobody knows."""
     refusal = OSError(number, os.strerror(number))
     assert isinstance(damage.translated(tmp_path / "log", refusal), DiskFull)
-    later = OSError(f"fsync failed: {refusal}")
-    later.__cause__ = refusal
-    assert not isinstance(damage.translated(tmp_path / "log", later), DiskFull)
+    failed = OSError(f"fsync failed: {refusal}")  # as `sync` has it, see below
+    assert not isinstance(damage.translated(tmp_path / "log", failed), DiskFull)
+
+
+def test_the_error_of_an_fsync_is_not_taken_for_one_of_a_write() -> None:
+    ends = os.pipe()
+    with pytest.raises(OSError, match="fsync failed") as failed:
+        sync(ends[1])
+    for end in ends:
+        os.close(end)
+    assert failed.value.errno is None
+    assert isinstance(failed.value.__cause__, OSError)
+
+
+def test_a_snapshot_whose_fsync_fails_is_removed_and_the_failure_is_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reason: what is left of it might be taken for durable by the next peer."""
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    files, snapshot = files_in(tmp_path), snapshot_of(5, 1, CONTENT)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError) as own:
+        files.save(5, 1, MEMBERS, CONTENT)
+    with pytest.raises(StorageError) as received:
+        files.receive(snapshot, 0, CONTENT)
+    assert not isinstance(own.value, DiskFull)
+    assert not isinstance(received.value, DiskFull)
+    assert os.listdir(files.directory) == []
+
+
+def test_a_snapshot_whose_name_cannot_be_synced_loses_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, fsync = files_in(tmp_path), os.fsync
+
+    def fsync_of_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "the disk is broken")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_of_files)
+    with pytest.raises(StorageError):
+        files.save(5, 1, MEMBERS, CONTENT)
+    assert os.listdir(files.directory) == []
 
 
 def test_sqlites_word_for_any_failed_write_is_a_refusal_only_if_there_is_no_room(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_the_next_peer_needs_nothing_of_what_the_last_one_did() -> None:
 def test_a_follower_gets_its_snapshot_though_the_leader_takes_new_ones_all_the_while(
     runtime: RuntimeName, seed: int
 ) -> None:
-    settings = Settings(snapshot_entries=3, snapshot_bytes=1, trailing_entries=0, snapshot_chunk_bytes=16)
+    settings = Settings(snapshot_entries=3, snapshot_bytes=1, trailing_entries=0, snapshot_chunk_bytes=2)
     with Counter.cluster(nodes=3, engine="sim", seed=seed, timeout=60.0, runtime=runtime, settings=settings) as counter:
         cluster = counter.cluster
         assert isinstance(cluster, SimCluster)
