@@ -10,9 +10,10 @@ stops taking writes:
 * `limit`: the files of the running process are forbidden to have bytes (RLIMIT_FSIZE); anywhere;
 * `hang`: a write of the log does not return.
 
-Then it is measured how long it takes until another peer says that it leads, how long no call was answered, and, once
-there is room again (after two more seconds), until the peer has persisted what was committed by then.  It must be the
-same process.  In the end every acknowledged increment is counted.
+Then it is measured how long it takes from the last write that the disk took until another peer says that it leads, how
+long no call was answered, and, once there is room again (after two more seconds), until the peer has persisted what was
+committed by then.  It must be the same process.  In the end every acknowledged increment is counted.  (From the last
+write: SQLite's write-ahead log may have room of its own for some seconds when there is no other.)
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ class Load:
 
 
 def status_of(cluster: Cluster, name: ServerId) -> Status | None:
-    answer = cluster.client.inspect(name, digest=False, timeout=1.0)
+    answer = cluster.client.inspect(name, digest=False, timeout=0.1)
     return answer if isinstance(answer, Status) else None
 
 
@@ -218,12 +219,18 @@ def trial(cluster: Cluster, load: Load, begin: Callable[[Cluster, ServerId], Und
     assert before is not None
     term, began = before.term, perf_counter()
     undo = begin(cluster, victim)
+    written, stands_since = before.written_index, perf_counter()
 
     def another_leads() -> bool:
+        nonlocal written, stands_since
+        status = status_of(cluster, victim)
+        if status is not None and status.written_index > written:
+            written, stands_since = status.written_index, perf_counter()
         found = [status_of(cluster, name) for name in others]
         return any(status is not None and status.role == "leader" and status.term > term for status in found)
 
-    moved = seconds_until(another_leads)
+    seconds_until(another_leads)
+    moved = perf_counter() - stands_since
     sleep(PAUSE)
     silence = load.longest_silence(began)
     leader = status_of(cluster, cluster.leader())

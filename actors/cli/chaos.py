@@ -1,7 +1,8 @@
-"""`actorum chaos`: make the network between a running cluster's peers misbehave, and see what that did.
+"""`actorum chaos`: make the network between a running cluster's peers misbehave, or a disk, and see what that did.
 
-Only on clusters started with `actorum up --chaos`.  A command that changes something says so on stderr; with
-`-o json` it gives the whole state on stdout, as `actorum chaos show` does.
+Only on clusters started with `actorum up --chaos`; but the disk of a peer can be filled on any.  A command that changes
+something says so on stderr; with `-o json` it gives the whole state of the network on stdout, as `actorum chaos show`
+does.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ Examples:
   actorum chaos partition n1,n2 n3
   actorum chaos set --drop 0.1 --delay 0-26ms --from n1
   actorum chaos unreliable
+  actorum chaos disk-full n1              and later: actorum chaos disk-room n1
   actorum chaos counts -o json | jq .total.requests
   actorum chaos heal
 """
@@ -201,6 +203,52 @@ def reliable(data: Path, output: Output) -> None:
     """Take all faults away; what is cut or disconnected stays so."""
     with _changed(data, output, "no message is lost, late or doubled on a link that works") as network:
         network.reliable()
+
+
+# --- disks ------------------------------------------------------------------------------------------------------------
+
+
+@chaos.command(name="disk-full")
+@click.argument("node")
+@data_option
+def disk_full(node: str, data: Path) -> None:
+    """Let the disk of NODE take nothing more, until `disk-room` or its next start.
+
+    Needs no `--chaos`: the kernel refuses all that the process writes to files.
+    """
+    from actors.full_disk import fill
+
+    fill(_process_of(node, data))
+    say(f"the disk of {node} is full")
+
+
+@chaos.command(name="disk-room")
+@click.argument("node")
+@data_option
+def disk_room(node: str, data: Path) -> None:
+    """Undo `disk-full`: the disk of NODE takes everything again."""
+    from actors.full_disk import make_room
+
+    make_room(_process_of(node, data))
+    say(f"the disk of {node} has room")
+
+
+def _process_of(node: str, data: Path) -> int:
+    """The process of a peer, if it has one of its own."""
+    from actors.errors import NoSuchNode, WrongArguments
+    from actors.remote import connect
+
+    with connect(data) as cluster:
+        processes = {found.server_id: found.status.process_id for found in cluster.status().nodes if found.status}
+    if node not in processes:
+        raise NoSuchNode(f"{node} does not run", why=f"these do: {', '.join(processes)}", fix="name one of them")
+    if len(set(processes.values())) < len(processes):
+        raise WrongArguments(
+            f"the disk of {node} cannot be filled",
+            why="all peers are threads of one process, which is what the kernel limits",
+            fix="start the cluster with `actorum up`, which gives each peer a process",
+        )
+    return processes[node]
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from actors.errors import ExitCode
 from actors.storage.damage import translated
 from actors.storage.files import make_directory
 from actors.storage.port import CorruptStorage, StorageError, StorageInUse, UnknownFormat
+from actors.storage.room import is_for_want_of_room
 from raft_core.effects import Effect
 from raft_core.events import Event
 from raft_core.state import Server
@@ -49,6 +50,8 @@ from raft_core.verify.replay import FORMAT, Record, Started, decode_record, enco
 SUFFIX = ".trace"
 """Of a trace's name; what stands before it is the server's."""
 
+LONGEST_BACKLOG = 64 << 20
+"""Bytes of a trace that wait for room on its disk at most."""
 _HEADER = Struct(">III")
 _CHECKED = Struct(">II")
 """The part of a header that its own CRC covers."""
@@ -131,12 +134,15 @@ class TraceWriter(TraceRecorder):
     """A trace in a file; what earlier incarnations recorded there stays.
 
     Raises `StorageInUse` if another one writes there, `CorruptStorage` if the file is damaged, rather than append where
-    no reader would come, and `StorageError` if a write fails; that is final.
+    no reader would come, and `StorageError` if a write fails; that is final.  But while the disk is full, what is
+    recorded waits in memory: a peer survives that, and its trace must not be what ends it.  A kill then costs the
+    latest turns.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
+        self._unwritten = bytearray()
         make_directory(path.parent)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -153,12 +159,14 @@ class TraceWriter(TraceRecorder):
             os.close(descriptor)
 
     def _append(self, record: bytes) -> None:
-        frame = _frame(record)
+        self._unwritten += _frame(record)
         try:
-            while frame:
-                frame = frame[os.write(self._descriptor, frame) :]
+            while self._unwritten:
+                del self._unwritten[: os.write(self._descriptor, self._unwritten)]
         except OSError as error:
-            # Part of the frame may be there; a further one behind it would be damage.
+            # Part of a frame may be there.  When there is room, the rest of it follows, and nothing before.
+            if is_for_want_of_room(self._path, error) and len(self._unwritten) <= LONGEST_BACKLOG:
+                return
             self.close()
             raise translated(self._path, error) from error
 

@@ -24,6 +24,7 @@ from actors.applier import Apply, ClientId, Work
 from actors.deadlines import Deadlines
 from actors.interpreter import Interpreter, Written
 from actors.protocol import PeerMessage, SubmitCommands
+from actors.storage import trace
 from actors.storage.disk import Arrival
 from actors.storage.memory import MemoryStorage
 from actors.storage.memory_snapshots import MemorySnapshots
@@ -56,6 +57,7 @@ from raft_core import (
     step_all,
 )
 from raft_core.verify.replay import Divergence, Record, Started, Turn, encode_record, outline, replay, started
+from tests.actors.storage.faults import broken, files_limited_to
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("n1", "n2", "n3")
@@ -419,32 +421,33 @@ def test_a_record_of_another_version_is_told_from_damage(tmp_path: Path, writer:
         list(read_trace(path))
 
 
-def test_a_failed_write_is_final(tmp_path: Path) -> None:
+def test_what_a_full_disk_refuses_waits_and_follows_in_order_when_there_is_room(tmp_path: Path) -> None:
     """A file that may not grow stands for a disk that is full: part of the frame is written, then no more."""
-    program = f"""
-import resource, signal, sys
-from pathlib import Path
-from actors.storage.port import StorageError
-from actors.storage.trace import TraceWriter
-from raft_core import Settings, follower
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-writer = TraceWriter(Path({str(tmp_path / "trace")!r}))
-server = follower("n1", {NAMES!r})
-writer.started(server)
-size = Path({str(tmp_path / "trace")!r}).stat().st_size
-resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, resource.RLIM_INFINITY))
-for attempt in range(2):
-    try:
-        writer.started(server)
-    except StorageError as error:
-        print(error.what)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-"""
-    done = run(program)
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
-    assert "File too large" in first and "Bad file descriptor" in second, done.stdout
-    assert [type(record) for record in read_trace(tmp_path / "trace")] == [Started]
+    path, server = tmp_path / "trace", follower("n1", NAMES)
+    writer = TraceWriter(path)
+    writer.started(server)
+    with files_limited_to(path.stat().st_size + 20):
+        for term in range(1, 5):
+            writer.started(replace(server, current_term=term))
+        assert len(list(read_trace(path))) == 1
+    writer.started(replace(server, current_term=5))
+    writer.close()
+    assert [record.current_term for record in read_trace(path) if isinstance(record, Started)] == list(range(6))
+
+
+def test_a_disk_that_is_full_for_too_long_and_any_other_failed_write_are_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, server = tmp_path / "trace", follower("n1", NAMES)
+    monkeypatch.setattr(trace, "LONGEST_BACKLOG", 5000)
+    for is_full in (True, False):
+        writer = TraceWriter(path)
+        with files_limited_to(0) if is_full else broken(path), pytest.raises(StorageError):
+            for _ in range(5000):
+                writer.started(server)
+        with pytest.raises(StorageError, match="Bad file descriptor"):
+            writer.started(server)
+    assert list(read_trace(path)) == []
 
 
 def test_a_closed_trace_takes_nothing_more(tmp_path: Path) -> None:

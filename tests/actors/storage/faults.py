@@ -45,7 +45,8 @@ def replaced_by(path: Path, device: str, flags: int) -> Iterator[None]:
         yield
     finally:
         for descriptor, original in saved:
-            os.dup2(original, descriptor, inheritable=False)
+            if os.path.exists(f"/proc/self/fd/{descriptor}"):  # else it was closed meanwhile
+                os.dup2(original, descriptor, inheritable=False)
             os.close(original)
         os.close(other)
 
