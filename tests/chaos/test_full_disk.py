@@ -7,21 +7,26 @@ forbidden to have bytes (`RLIMIT_FSIZE`), which the same code has to survive.
 
 from __future__ import annotations
 
-import resource
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from msgspec import msgpack
 
+from actors import full_disk
 from actors.cluster import Cluster, ClusterHandle, run_peers
 from actors.hosts import ProcessHost
+from actors.process import peer_main
 from actors.protocol import Status
-from actors.spec import StorageKind
+from actors.spec import PeerSpec, StorageKind
+from actors.storage.port import DiskFull, StorageError
 from actors.supervisor import PeerState
-from raft_core import ServerId, Settings
-from tests.actors.storage.faults import small_disk
+from raft_core import Effect, ServerId, Settings
+from tests.actors.storage.faults import small_disk, unsyncable
 from tests.chaos.machines import Journal
 from tests.chaos.support import PATIENCE, eventually, peer_specs, status_of
 
@@ -39,9 +44,8 @@ def process_of(cluster: Cluster, name: ServerId) -> int:
 def fill_by_limit(cluster: Cluster, name: ServerId) -> Callable[[], None]:
     """No file of this peer's process may have bytes; returns what takes the limit away."""
     process_id = process_of(cluster, name)
-    _, hard = resource.prlimit(process_id, resource.RLIMIT_FSIZE)
-    resource.prlimit(process_id, resource.RLIMIT_FSIZE, (0, hard))
-    return lambda: resource.prlimit(process_id, resource.RLIMIT_FSIZE, (hard, hard)) and None
+    full_disk.fill(process_id)
+    return lambda: full_disk.make_room(process_id)
 
 
 @contextmanager
@@ -126,3 +130,42 @@ def fill_disk(directory: Path) -> Callable[[], None]:
             except OSError:
                 continue
     return filler.unlink
+
+
+# --- an fsync that fails ----------------------------------------------------------------------------------------------
+
+
+def unsyncable_main(signs: str, end: socket.socket, encoded_spec: bytes) -> None:
+    """Entry point of a peer whose disk takes writes and fails to sync them, from the moment there is a sign of it."""
+    spec = msgpack.decode(encoded_spec, type=PeerSpec)
+    sign = Path(signs) / spec.config.server_id
+    faults = ExitStack()
+
+    def boundary(effect: Effect) -> None:
+        if sign.exists():
+            sign.unlink()
+            faults.enter_context(unsyncable(Path(str(spec.directory)) / "raft.sqlite3-wal"))
+
+    peer_main(end, encoded_spec, boundary)
+
+
+def test_a_leader_whose_fsync_fails_ends_with_a_word_and_is_started_anew_from_its_disk(tmp_path: Path) -> None:
+    signs = tmp_path / "signs"
+    signs.mkdir()
+    specs = peer_specs(Journal, tmp_path, settings=SETTINGS, storage="sqlite")
+    host = ProcessHost(partial(unsyncable_main, str(signs)))
+    with run_peers(specs, host, timeout=PATIENCE, data=tmp_path) as cluster:
+        journal = Journal._bound(ClusterHandle(cluster.client, cluster))
+        assert [journal.append("x") for _ in range(5)] == [1, 2, 3, 4, 5]
+        failing = cluster.leader()
+        process_id = process_of(cluster, failing)
+        (signs / failing).touch()
+        assert [journal.append("x") for _ in range(5)] == [6, 7, 8, 9, 10]
+        eventually(lambda: process_of(cluster, failing) not in (0, process_id), "another process")
+        error = cluster.supervisor.last_errors()[failing]
+        assert isinstance(error, StorageError)
+        assert not isinstance(error, DiskFull)
+        assert "IOERR_FSYNC" in error.what
+        assert len({digest.digest for digest in cluster.wait_until_equal(PATIENCE).values()}) == 1
+        assert cluster.supervisor.recovered_index(failing) >= 5, "it came back without its log"
+        assert journal.size() == 10
