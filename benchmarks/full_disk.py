@@ -55,7 +55,7 @@ NAMES = ("n1", "n2", "n3", "n4", "n5")
 SETTINGS = Settings()
 DISK = 64 << 20
 """Bytes of a peer's small file system."""
-IN_FLIGHT = 16
+IN_FLIGHT = 64
 PATIENCE = 60.0
 POLL = 0.005
 PAUSE = 2.0
@@ -239,7 +239,7 @@ def trial(cluster: Cluster, load: Load, begin: Callable[[Cluster, ServerId], Und
 
     def follows() -> bool:
         status = status_of(cluster, victim)
-        return status is not None and status.role == "follower" and status.written_index >= leader.commit_index
+        return status is not None and status.written_index >= leader.commit_index
 
     returned = seconds_until(follows)
     assert cluster.supervisor.members()[victim][2] == process_id, "it was to survive in place"
