@@ -15,7 +15,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -232,6 +232,8 @@ class DrainingInbox:
     """Inbox of a worker: `get` returns all that waits, as one `Batch`.  Pykka's own messages come alone, and last."""
 
     def __init__(self) -> None:
+        self.patience: float | None = None
+        """Seconds after which `get` returns an empty `Batch` if nothing came; None: it waits."""
         self._queue: SimpleQueue[Envelope[Any]] = SimpleQueue()
         self._others: deque[Envelope[Any]] = deque()
 
@@ -244,7 +246,10 @@ class DrainingInbox:
         if self._others:
             return self._others.popleft()
         batch: list[Any] = []
-        envelope: Envelope[Any] | None = self._queue.get()
+        try:
+            envelope: Envelope[Any] | None = self._queue.get(timeout=self.patience)
+        except Empty:
+            return Envelope(Batch([]))
         while envelope is not None:
             if isinstance(envelope.message, list | ReplyLink):
                 batch.append(envelope.message)

@@ -13,7 +13,6 @@ import logging
 import os
 from collections.abc import Callable
 from random import Random
-from threading import Event as Flag
 from time import monotonic, time
 from typing import Any
 
@@ -131,7 +130,6 @@ class PeerActor(ThreadingActor):
         self._applier = ApplierActor.start(self._tell_self, config.server_id, machine, taker)
         self._disk_actor: ActorRef[StorageActor] | None = None
         self._inline_disk: InlineDisk | None = None
-        self._is_over = Flag()
         self.interpreter = Interpreter(
             server,
             transport=self._transport,
@@ -158,7 +156,7 @@ class PeerActor(ThreadingActor):
         if not disk.blocking:
             self._inline_disk = InlineDisk(disk, self._writes, deadlines)
             return self._inline_disk
-        self._disk_actor = StorageActor.start(self._tell_self, disk, self._writes, self._is_over)
+        self._disk_actor = StorageActor.start(self._tell_self, disk, self._writes)
         return DiskBehindActor(self._disk_actor)
 
     def _tell_self(self, note: Note) -> None:
@@ -268,7 +266,6 @@ class PeerActor(ThreadingActor):
         self._end(exception_value)
 
     def _end(self, error: BaseException | None) -> None:
-        self._is_over.set()
         self._applier.stop(block=error is None)
         self._transport.close()
         self._refusals.close()

@@ -8,7 +8,6 @@ not heartbeats.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Any
@@ -52,36 +51,42 @@ class _Worker(ThreadingActor):
 class StorageActor(_Worker):
     """Writes to disk.  Writes that arrive during a write become the next one together (group commit)."""
 
-    def __init__(self, tell: Tell, disk: Disk, durations: Durations, is_over: threading.Event) -> None:
-        """`is_over` is set when the peer ends: then a full disk is waited for no longer."""
+    def __init__(self, tell: Tell, disk: Disk, durations: Durations) -> None:
         super().__init__(tell)
         self._disk = disk
         self._durations = durations
-        self._is_over = is_over
         self._patience = Patience()
+        self._waiting = 0
+        """Writes that are not made."""
+        self._retry_at = 0.0
+        """When to try again what a full disk refused."""
 
     def on_receive(self, message: Any) -> None:
-        """A `Batch` of writes."""
+        """A `Batch` of writes; an empty one if nothing came while a refused one waited."""
         assert isinstance(message, Batch)
-        changes = [change for write in message.messages for change in write]
-        began = perf_counter()
-        arrivals = self._written(changes)
-        if arrivals is not None:
-            self._durations.add(perf_counter() - began)
-            self._tell(Written(len(message.messages), arrivals))
+        self._disk.put_behind([change for write in message.messages for change in write])
+        self._waiting += len(message.messages)
+        pause = self._retry_at - monotonic()
+        self._wait_for(pause if pause > 0 else self._write())
 
-    def _written(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...] | None:
-        """As often as it takes; None if the peer ended before there was room."""
-        self._disk.put_behind(changes)
-        while True:
-            try:
-                arrivals = self._disk.go_on()
-            except DiskFull as error:
-                if self._is_over.wait(self._patience.refused(error)):
-                    return None
-            else:
-                self._patience.taken()
-                return arrivals
+    def _write(self) -> float | None:
+        """Make all writes that wait, and tell; or seconds until the next attempt."""
+        began = perf_counter()
+        try:
+            arrivals = self._disk.go_on()
+        except DiskFull as error:
+            return self._patience.refused(error)
+        self._durations.add(perf_counter() - began)
+        self._patience.taken()
+        count, self._waiting = self._waiting, 0
+        self._tell(Written(count, arrivals))
+        return None
+
+    def _wait_for(self, pause: float | None) -> None:
+        """Nothing waits here: the actor may be stopped at any time."""
+        assert isinstance(self.actor_inbox, DrainingInbox)
+        self.actor_inbox.patience = pause
+        self._retry_at = 0.0 if pause is None else monotonic() + pause
 
 
 class ApplierActor(_Worker):

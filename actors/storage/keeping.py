@@ -8,12 +8,11 @@ Once a log is cut, snapshots older than the newest are of no use to a server tha
   between two cuts would begin anew for ever.  It is kept while it gets on; one that has not got on during `PATIENCE`
   cuts is over, or its follower is gone.  So no more are kept than followers began to need in that time.
 
-Three threads ask and tell; the lock is a leaf.
+Three threads ask and tell, and need no lock: each entry is added by one of them, in one step of the interpreter, and
+taken away in another.
 """
 
 from __future__ import annotations
-
-from threading import Lock
 
 from raft_core import LogIndex, Snapshot
 
@@ -25,38 +24,38 @@ class Keeper:
     """Knows which snapshots of one server must not be removed yet."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._received: set[Snapshot] = set()
-        self._sent: dict[Snapshot, tuple[int, int]] = {}
-        """How far each was read, and how many cuts there were since."""
+        self._received: dict[Snapshot, None] = {}
+        self._sent: dict[Snapshot, int] = {}
+        """How far each was read."""
+        self._cuts: dict[Snapshot, tuple[int, int]] = {}
+        """How far it had been read at a cut, and how many cuts there were since; for `needed` alone."""
 
     def forget_all(self) -> None:
         """A new peer begins: nobody needs anything."""
-        with self._lock:
-            self._received.clear()
-            self._sent.clear()
+        self._received.clear()
+        self._sent.clear()
+        self._cuts.clear()
 
     def received(self, snapshot: Snapshot) -> None:
-        """It came from a leader, and the state machine may be about to take it."""
-        with self._lock:
-            self._received.add(snapshot)
+        """It came from a leader, and the state machine may be about to take it.  (The disk's thread.)"""
+        self._received[snapshot] = None
 
     def stands_behind(self, index: LogIndex) -> None:
-        """The state machine has applied everything up to `index`, or taken a snapshot of that."""
-        with self._lock:
-            self._received = {one for one in self._received if one.last_included_index > index}
+        """The state machine has applied everything up to `index`, or taken a snapshot of that.  (The applier's.)"""
+        for snapshot in list(self._received):
+            if snapshot.last_included_index <= index:
+                self._received.pop(snapshot, None)
 
     def sent(self, snapshot: Snapshot, position: int) -> None:
-        """It was read up to `position`."""
-        with self._lock:
-            before, _ = self._sent.get(snapshot, (-1, 0))
-            if position > before:
-                self._sent[snapshot] = position, 0
+        """It was read up to `position`.  (That of consensus.)"""
+        self._sent[snapshot] = max(position, self._sent.get(snapshot, 0))
 
     def needed(self) -> frozenset[Snapshot]:
-        """Those to keep at this cut."""
-        with self._lock:
-            self._sent = {
-                one: (position, cuts + 1) for one, (position, cuts) in self._sent.items() if cuts + 1 < PATIENCE
-            }
-            return frozenset(self._received) | frozenset(self._sent)
+        """Those to keep at this cut.  (The disk's thread.)"""
+        for snapshot, position in list(self._sent.items()):
+            before, cuts = self._cuts.get(snapshot, (-1, 0))
+            cuts = cuts + 1 if position == before else 1
+            self._cuts[snapshot] = position, cuts
+            if cuts >= PATIENCE:
+                del self._sent[snapshot], self._cuts[snapshot]
+        return frozenset(self._received) | frozenset(self._sent)

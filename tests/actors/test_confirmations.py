@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Event
-
 from actors.interpreter import Written
 from actors.metrics import Durations
 from actors.storage.disk import Disk
@@ -26,9 +24,7 @@ def test_the_disks_actor_confirms_what_is_written_and_nothing_before() -> None:
     """Figure 2, persistent state: an answer that leaves with the confirmation must not overtake the write."""
     disk = Disk.in_memory()
     told: list[tuple[object, int]] = []
-    actor = StorageActor.start(
-        lambda note: told.append((note, disk.load().stored.current_term)), disk, Durations(), Event()
-    )
+    actor = StorageActor.start(lambda note: told.append((note, disk.load().stored.current_term)), disk, Durations())
     actor.tell([PersistTermAndVote(3, None)])
     actor.stop()
     assert told == [(Written(1), 3)]

@@ -119,14 +119,14 @@ def test_a_full_disk_is_told_of_once_and_so_is_its_end(caplog: pytest.LogCapture
 
 
 def test_the_disks_actor_tries_again_until_there_is_room_and_confirms_then_only() -> None:
-    storage, told, is_over, done = SmallStorage(), list[Note](), Event(), Event()
+    storage, told, done = SmallStorage(), list[Note](), Event()
     storage.is_full = True
 
     def tell(note: Note) -> None:
         told.append(note)
         done.set()
 
-    actor = StorageActor.start(tell, Disk(storage, MemorySnapshots()), Durations(), is_over)
+    actor = StorageActor.start(tell, Disk(storage, MemorySnapshots()), Durations())
     actor.tell(VOTE)
     assert storage.refused.wait(20)
     storage.refused.clear()
@@ -140,12 +140,11 @@ def test_the_disks_actor_tries_again_until_there_is_room_and_confirms_then_only(
 
 
 def test_a_peer_that_ends_does_not_wait_for_its_full_disk() -> None:
-    storage, told, is_over = SmallStorage(), list[Note](), Event()
+    storage, told = SmallStorage(), list[Note]()
     storage.is_full = True
-    actor = StorageActor.start(told.append, Disk(storage, MemorySnapshots()), Durations(), is_over)
+    actor = StorageActor.start(told.append, Disk(storage, MemorySnapshots()), Durations())
     actor.tell(VOTE)
     assert storage.refused.wait(20)
-    is_over.set()
     actor.stop(timeout=20)
     assert told == []
 
@@ -164,7 +163,7 @@ def test_another_failure_of_the_disk_ends_its_actor_even_after_a_refusal() -> No
         told.append(note)
         done.set()
 
-    actor = StorageActor.start(tell, Disk(storage, MemorySnapshots()), Durations(), Event())
+    actor = StorageActor.start(tell, Disk(storage, MemorySnapshots()), Durations())
     actor.tell(VOTE)
     assert storage.refused.wait(20)
     storage.is_full = False
