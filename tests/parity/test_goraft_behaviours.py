@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from actors.happenings import CommitAdvanced, LeaderChanged
 from actors.storage.record import ClusterRecord, note_added, open_record, read_record
-from benchmarks import codec, http_speed
+from benchmarks import codec, events, http_speed
 from raft_core import (
     AppendEntriesResult,
     ConfigurationProposed,
@@ -60,6 +61,7 @@ def test_a_process_killed_while_it_writes_the_record_leaves_the_one_before(tmp_p
 
 ADDING = """
 from pathlib import Path
+from actors.happenings import CommitAdvanced, LeaderChanged
 from actors.storage.record import note_added
 note_added(Path(sys.argv[2]), "n4")
 """
@@ -83,3 +85,19 @@ def test_http_is_measured() -> None:
     posts = [speed for speed in speeds if speed.name.startswith("post ")]
     assert len(posts) == 4
     assert all(speed.per_second > 0 and speed.p50 <= speed.p99 for speed in speeds)
+
+
+def test_events_are_measured() -> None:
+    """What is measured is what is meant: a watcher is told of a commit, another one of nothing, a listener of all."""
+    turn = events.a_commit()
+    for watchers, kind, expected in ((1, CommitAdvanced, 1), (10, CommitAdvanced, 10), (1, LeaderChanged, 0)):
+        told, work = events.observing(turn, watchers, kind)
+        work()
+        assert told.count == expected
+    watch, commits = events.watching()
+    listener = events.Listener()
+    listening = watch.listen(listener, watch.open((CommitAdvanced,), capacity=events.BATCH))
+    listener.hear(commits)
+    assert (listener.called, listening.lost) == (events.BATCH, 0)
+    watch.close()
+    assert all(speed.per_second > 0 for speed in events.measure(rounds=1, seconds=0.001))
