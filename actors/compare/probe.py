@@ -105,7 +105,7 @@ class MeasuredDisk(Disk):
 
     def __init__(self, disk: Disk, seconds: float) -> None:
         """`seconds`: how much longer each write takes."""
-        super().__init__(disk.storage, disk.snapshots)
+        super().__init__(disk.storage, disk.snapshots, saves_behind=disk.saves_behind)
         self._pause = threading.Event()
         self._seconds = seconds
         self.fsyncs = 0

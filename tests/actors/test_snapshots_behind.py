@@ -60,7 +60,7 @@ class Desk:
         self.saver = SavingLater(machine)
         self.taken: list[LogIndex] = []
         self.said: list[PeerMessage] = []
-        taker = SnapshotTaker(machine, MemorySnapshots(), Settings(snapshot_entries=3), None, BASE, self.saver)
+        taker = SnapshotTaker(machine, MemorySnapshots(), Settings(snapshot_entries=3), None, BASE, saver=self.saver)
         self.applier = Applier("n1", machine, self, lambda index: None, taker, self._note, self._later)
 
     def _note(self, snapshot: Snapshot) -> None:
