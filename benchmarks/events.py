@@ -94,6 +94,10 @@ class Nowhere:
     def send(self, server_id: ServerId, message: ClientMessage) -> None:
         """Gone."""
 
+    def call(self, function: Callable[[], None]) -> None:
+        """The caller is the only thread."""
+        function()
+
 
 def watching() -> tuple[Watch, Callable[[], None]]:
     """A program that watches n1, and what lets n1 commit an entry."""
@@ -149,12 +153,12 @@ def measure(rounds: int, seconds: float) -> Iterator[Speed]:
     yield Speed(f"decode and encode {len(frame)} bytes", median(lambda: encode(decode_peer_message(frame))))
     for streams in (1, 10):
         watch, commits = watching()
-        opened = [watch.open((CommitAdvanced,)) for _ in range(streams)]
+        opened = [watch.stream((CommitAdvanced,)) for _ in range(streams)]
         yield Speed(f"through {streams} streams, and read", median(partial(reading, opened, commits)))
         watch.close()
     watch, commits = watching()
     listener = Listener()
-    watch.listen(listener, watch.open((CommitAdvanced,), capacity=BATCH))
+    watch.listen(listener, watch.stream((CommitAdvanced,), capacity=BATCH))
     yield Speed("through a listener's thread", BATCH * median(partial(listener.hear, commits)))
     watch.close()
 

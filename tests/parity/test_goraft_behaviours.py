@@ -96,7 +96,7 @@ def test_events_are_measured() -> None:
         assert told.count == expected
     watch, commits = events.watching()
     listener = events.Listener()
-    listening = watch.listen(listener, watch.open((CommitAdvanced,), capacity=events.BATCH))
+    listening = watch.listen(listener, watch.stream((CommitAdvanced,), capacity=events.BATCH))
     listener.hear(commits)
     assert (listener.called, listening.lost) == (events.BATCH, 0)
     watch.close()
