@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol, TypeAlias, assert_never
 
 from msgspec import Struct
 
-from actors.errors import ActorumError
+from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
-from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Results
+from actors.outside import Outside
+from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Restored, Results
 from actors.snapshot_taking import SnapshotTaker
-from raft_core import Entry, LogIndex, ServerId, Snapshot, Term
+from raft_core import Configured, Entry, LogIndex, ServerId, Snapshot, Term
 
 ClientId: TypeAlias = int
 """Number of a client of this cluster; given by the supervisor, never used twice."""
@@ -63,6 +65,9 @@ class Follow(Struct, frozen=True):
 
     client_id: ClientId
     so_far: Apply
+    """As far as the log holds it."""
+    last_included_term: Term = 0
+    """Of the entry before it."""
 
 
 class Restore(Struct, frozen=True):
@@ -78,11 +83,24 @@ class TakeSnapshot(Struct, frozen=True, gc=False):
     batch_id: int
 
 
+class Keep(Struct, frozen=True):
+    """A service outside hands over its state behind an entry."""
+
+    client_id: ClientId
+    batch_id: int
+    last_included_index: LogIndex
+    last_included_term: Term | None
+    """None: the log does not have that entry any more, or it is not committed."""
+    configured: Configured | None
+    """The members at that entry."""
+    state: bytes
+
+
 class Abandon(Struct, frozen=True, gc=False):
     """This server leads no more: tell everybody who waits that the outcome is unknown here."""
 
 
-Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Query | Fingerprint | Follow | Abandon
+Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Keep | Query | Fingerprint | Follow | Abandon
 
 
 class Replies(Protocol):
@@ -126,7 +144,9 @@ class Applier:
                 case Restore():
                     self._restore(item)
                 case TakeSnapshot():
-                    self._take_snapshot(item)
+                    self._answer_with_snapshot(item, self._taker.take)
+                case Keep():
+                    self._answer_with_snapshot(item, partial(self._keep, item))
                 case Expect():
                     self._waiting.append(item)
                 case Query(client_id=client_id, batch_id=batch_id):
@@ -160,24 +180,45 @@ class Applier:
         """Whoever waits for entries that the snapshot covers does not learn here what became of them."""
         self._taker.restore(work.snapshot)
         self.applied_index = work.snapshot.last_included_index
+        restored = self._beginning(self.applied_index, work.snapshot.last_included_term)
+        for client_id in self._followers:
+            self._replies.reply(client_id, restored)
         self._abandon_all()
 
-    def _take_snapshot(self, work: TakeSnapshot) -> None:
+    def _answer_with_snapshot(self, work: TakeSnapshot | Keep, take: Callable[[], Snapshot | None]) -> None:
         try:
-            snapshot = self._taker.take()
+            snapshot = take()
         except ActorumError as error:
             self._replies.reply(work.client_id, Administered(work.batch_id, "refused", reason=error.what))
             return
         self._tell_of(snapshot)
-        self._replies.reply(work.client_id, Administered(work.batch_id, "done", self.applied_index))
+        index = self.applied_index if snapshot is None else snapshot.last_included_index
+        self._replies.reply(work.client_id, Administered(work.batch_id, "done", index))
+
+    def _keep(self, work: Keep) -> Snapshot:
+        if work.last_included_term is None or work.configured is None:
+            raise SnapshotFailed(f"entry {work.last_included_index} is not in the log, or not committed")
+        return self._taker.keep(work.last_included_index, work.last_included_term, work.configured, work.state)
 
     def _tell_of(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self._taken(snapshot)
 
     def _follow(self, work: Follow) -> None:
-        self._replies.reply(work.client_id, Delivered(work.so_far.first_index, work.so_far.entries))
+        first_index, entries = work.so_far.first_index, work.so_far.entries
+        beginning = self._beginning(first_index - 1, work.last_included_term)
+        if beginning.last_included_index:
+            self._replies.reply(work.client_id, beginning)
+        skipped = beginning.last_included_index + 1 - first_index
+        self._replies.reply(work.client_id, Delivered(first_index + skipped, entries[skipped:]))
         self._followers.append(work.client_id)
+
+    def _beginning(self, index: LogIndex, term: Term) -> Restored:
+        """Behind what a client follows the log: what a service outside handed over, or else this entry."""
+        machine = self._machine.machine
+        if isinstance(machine, Outside) and machine.last_included_index:
+            return Restored(machine.last_included_index, machine.last_included_term, machine.state)
+        return Restored(index, term, b"")
 
     def forget(self, client_id: ClientId) -> None:
         """This client is gone."""

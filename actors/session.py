@@ -38,6 +38,7 @@ from actors.protocol import (
     PeerMessage,
     QueryResult,
     Refused,
+    Restored,
     Results,
     Status,
     SubmitCommands,
@@ -261,7 +262,7 @@ class Session:
         if isinstance(message, Status | Digest | Administered):
             self._inspected(message)
             return []
-        if isinstance(message, Offered | Delivered):  # what a session never asks for
+        if isinstance(message, Offered | Delivered | Restored):  # what a session never asks for
             return []
         batch = self._batches.get(message.batch_id)
         if batch is None:

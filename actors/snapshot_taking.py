@@ -12,8 +12,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from actors.errors import ActorumError
+from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
+from actors.outside import Outside
 from actors.storage.port import Snapshots
 from raft_core import Configured, Entry, LogIndex, Settings, Snapshot, Term
 from raft_core.configuration import configured
@@ -79,11 +80,26 @@ class SnapshotTaker:
         """Take one now; None if nothing was applied since the last one.  Raises an `ActorumError` if it cannot be."""
         if not self._entries:
             return None
+        if isinstance(self._machine.machine, Outside):
+            raise SnapshotFailed(
+                "this peer cannot take a snapshot by itself",
+                why="the service that applies its commands stands outside, and only that has their results",
+                fix="let the service hand over its state",
+            )
         index, term = self._last_included
         snapshot = self._snapshots.save(index, term, self._configured, self._machine.save())
         LOG.info("a snapshot of %d bytes stands for everything up to entry %d", snapshot.size, index)
         self._begin_behind(snapshot)
         return snapshot
+
+    def keep(self, index: LogIndex, term: Term, members: Configured, state: bytes) -> Snapshot:
+        """Keep the state that a service outside has behind entry `index`.  Raises an `ActorumError` if it cannot be."""
+        machine = self._machine.machine
+        if not isinstance(machine, Outside):
+            raise SnapshotFailed(f"{self._machine.describe()} applies the commands, and no service outside")
+        if index <= machine.last_included_index:
+            raise SnapshotFailed(f"there is a snapshot up to entry {machine.last_included_index} already")
+        return self._snapshots.save(index, term, members, machine.keep(index, term, state))
 
     def _begin_behind(self, snapshot: Snapshot) -> None:
         self._last_included = snapshot.last_included_index, snapshot.last_included_term
