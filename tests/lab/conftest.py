@@ -34,18 +34,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("run", runs, ids=names)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What no variant can run yet is no test yet."""
-    not_yet = [item for item in items if _is_not_yet_a_test(item)]
-    items[:] = [item for item in items if item not in not_yet]
-    config.hook.pytest_deselected(items=not_yet)
-
-
-def _is_not_yet_a_test(item: pytest.Item) -> bool:
-    plan = plan_of(item.function) if isinstance(item, pytest.Function) else None
-    return plan is not None and not any(plan.runs_on(variant) for variant in VARIANTS)
-
-
 @pytest.fixture
 def lab(run: tuple[Variant, int], request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The cluster that the scenario asked for."""
