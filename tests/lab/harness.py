@@ -79,8 +79,11 @@ class Lab(Stage):
         seed: int,
         patience: float = 0.0,
         with_snapshots: bool = False,
+        is_brief: bool = False,
     ) -> None:
         """`patience`: lab seconds that conditions which must come true get at least, however short the lab's are."""
+        self.is_brief = is_brief
+        """A scenario of many rounds may leave out most of them."""
         self.random = Random(seed)
         """Of the scenario: whom to cut, when to crash."""
         self.servers = [ServerRecord(f"n{number}") for number in range(1, servers + 1)]

@@ -125,11 +125,16 @@ def settings_of(plan: Plan, variant: Variant, seed: int) -> Settings:
 
 @contextmanager
 def open_lab(
-    plan: Plan, variant: Variant, seed: int, recorder_of: Callable[[ServerId], Recorder | None] = lambda name: None
+    plan: Plan,
+    variant: Variant,
+    seed: int,
+    recorder_of: Callable[[ServerId], Recorder | None] = lambda name: None,
+    *,
+    is_brief: bool = False,
 ) -> Iterator[Lab]:
     """A running cluster as the plan wants it (the lab's `make_config`).  It must be done with within the time limit.
 
-    `recorder_of`: who records what happens to a server, in a simulation."""
+    `recorder_of`: who records what happens to a server, in a simulation.  `is_brief`: see `Lab`."""
     settings = settings_of(plan, variant, seed)
     if variant.is_real:
         lab = Lab(
@@ -140,6 +145,7 @@ def open_lab(
             seed=seed,
             patience=REAL_PATIENCE / REAL_SECOND,
             with_snapshots=plan.with_snapshots,
+            is_brief=is_brief,
         )
     else:
         lab = Lab(
@@ -147,6 +153,7 @@ def open_lab(
             plan.servers,
             seed=seed,
             with_snapshots=plan.with_snapshots,
+            is_brief=is_brief,
         )
     began = monotonic()
     try:
