@@ -18,9 +18,8 @@ from msgspec import Struct
 
 from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
-from actors.outside import Outside
 from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Restored, Results
-from actors.snapshot_taking import SnapshotTaker
+from actors.snapshot_taking import ServiceOutside, SnapshotTaker
 from raft_core import Configured, Entry, LogIndex, ServerId, Snapshot, Term
 
 ClientId: TypeAlias = int
@@ -216,7 +215,7 @@ class Applier:
     def _beginning(self, index: LogIndex, term: Term) -> Restored:
         """Behind what a client follows the log: what a service outside handed over, or else this entry."""
         machine = self._machine.machine
-        if isinstance(machine, Outside) and machine.last_included_index:
+        if isinstance(machine, ServiceOutside) and machine.last_included_index:
             return Restored(machine.last_included_index, machine.last_included_term, machine.state)
         return Restored(index, term, b"")
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
-from actors.outside import Outside
 from actors.storage.port import Snapshots
 from raft_core import Configured, Entry, LogIndex, Settings, Snapshot, Term
 from raft_core.configuration import configured
@@ -24,6 +24,18 @@ LOG = logging.getLogger("actorum.snapshots")
 
 ENTRY_BYTES = 16
 """What an entry costs in the log besides its command, about."""
+
+
+@runtime_checkable
+class ServiceOutside(Protocol):
+    """The machine of a peer whose commands somebody else applies (`outside`)."""
+
+    last_included_index: LogIndex
+    last_included_term: Term
+    state: bytes
+
+    def keep(self, last_included_index: LogIndex, last_included_term: Term, state: bytes) -> bytes:
+        """Hold this from now on; the content of a snapshot of it."""
 
 
 class SnapshotTaker:
@@ -80,7 +92,7 @@ class SnapshotTaker:
         """Take one now; None if nothing was applied since the last one.  Raises an `ActorumError` if it cannot be."""
         if not self._entries:
             return None
-        if isinstance(self._machine.machine, Outside):
+        if isinstance(self._machine.machine, ServiceOutside):
             raise SnapshotFailed(
                 "this peer cannot take a snapshot by itself",
                 why="the service that applies its commands stands outside, and only that has their results",
@@ -95,7 +107,7 @@ class SnapshotTaker:
     def keep(self, index: LogIndex, term: Term, members: Configured, state: bytes) -> Snapshot:
         """Keep the state that a service outside has behind entry `index`.  Raises an `ActorumError` if it cannot be."""
         machine = self._machine.machine
-        if not isinstance(machine, Outside):
+        if not isinstance(machine, ServiceOutside):
             raise SnapshotFailed(f"{self._machine.describe()} applies the commands, and no service outside")
         if index <= machine.last_included_index:
             raise SnapshotFailed(f"there is a snapshot up to entry {machine.last_included_index} already")

@@ -200,7 +200,7 @@ def test_a_campaign_tells_how_to_repeat_what_failed() -> None:
 @pytest.fixture
 def saving() -> Iterator[Lab]:
     """Three simulated servers that have agreed on 25 commands and kept snapshots of 20."""
-    with open_lab(WITH_SNAPSHOTS, SIM, 7) as lab:
+    with open_lab(WITH_SNAPSHOTS, SIM, 5) as lab:
         for number in range(25):
             lab.one(b"%d" % number, 3, retry=False)
         lab.until(lambda: all(server.kept_index > 20 for server in lab.servers), 1.0)
