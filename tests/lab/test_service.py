@@ -1,4 +1,4 @@
-"""The lab's service on top: its key/value store under "snapshots, unreliable net, restarts, partitions", by our machine.
+"""The lab's service on top: its key/value store under "snapshots, unreliable net, restarts, partitions", here ours.
 
 Clients keep asking while servers are divided at random; then the network is whole again, all servers crash and start
 from what they have, and the clients come to their ends.  Three times.  Every answer is that of one store which did one
