@@ -15,12 +15,12 @@ from typing import Protocol, TypeAlias, assert_never
 
 from msgspec import Struct
 
-from actors.errors import ActorumError
+from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
-from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Results
+from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Restored, Results
 from actors.snapshot_saving import Outcome
-from actors.snapshot_taking import SnapshotTaker, is_final
-from raft_core import Entry, LogIndex, ServerId, Settings, Snapshot, Term
+from actors.snapshot_taking import ServiceOutside, SnapshotTaker, is_final
+from raft_core import Configured, Entry, LogIndex, ServerId, Settings, Snapshot, Term
 
 ClientId: TypeAlias = int
 """Number of a client of this cluster; given by the supervisor, never used twice."""
@@ -64,6 +64,9 @@ class Follow(Struct, frozen=True):
 
     client_id: ClientId
     so_far: Apply
+    """As far as the log holds it."""
+    last_included_term: Term = 0
+    """Of the entry before it."""
 
 
 class Restore(Struct, frozen=True):
@@ -91,11 +94,26 @@ class UseSettings(Struct, frozen=True, gc=False):
     settings: Settings
 
 
+class Keep(Struct, frozen=True):
+    """A service outside hands over its state behind an entry."""
+
+    client_id: ClientId
+    batch_id: int
+    last_included_index: LogIndex
+    last_included_term: Term | None
+    """None: the log does not have that entry any more, or it is not committed."""
+    configured: Configured | None
+    """The members at that entry."""
+    state: bytes
+
+
 class Abandon(Struct, frozen=True, gc=False):
     """This server leads no more: tell everybody who waits that the outcome is unknown here."""
 
 
-Work: TypeAlias = Expect | Apply | Restore | TakeSnapshot | Saved | Query | Fingerprint | Follow | UseSettings | Abandon
+Work: TypeAlias = (
+    Expect | Apply | Restore | TakeSnapshot | Saved | Keep | Query | Fingerprint | Follow | UseSettings | Abandon
+)
 
 
 class Replies(Protocol):
@@ -148,6 +166,8 @@ class Applier:
                     self._take_snapshot()
                 case Saved():
                     self._saved(item.outcome)
+                case Keep():
+                    self._keep(item)
                 case Expect():
                     self._waiting.append(item)
                 case Query(client_id=client_id, batch_id=batch_id):
@@ -183,6 +203,9 @@ class Applier:
         """Whoever waits for entries that the snapshot covers does not learn here what became of them."""
         self._taker.restore(work.snapshot)
         self.applied_index = work.snapshot.last_included_index
+        restored = self._beginning(self.applied_index, work.snapshot.last_included_term)
+        for client_id in self._followers:
+            self._replies.reply(client_id, restored)
         self._abandon_all()
 
     def _take_snapshot(self) -> None:
@@ -222,13 +245,41 @@ class Applier:
             self._answer_askers(outcome, self.applied_index)
         self._take_snapshot()
 
+    def _keep(self, work: Keep) -> None:
+        try:
+            snapshot = self._kept(work)
+        except ActorumError as error:
+            if is_final(error):
+                raise
+            self._replies.reply(work.client_id, Administered(work.batch_id, "refused", reason=error.what))
+            return
+        self._tell_of(snapshot)
+        self._replies.reply(work.client_id, Administered(work.batch_id, "done", snapshot.last_included_index))
+
+    def _kept(self, work: Keep) -> Snapshot:
+        if work.last_included_term is None or work.configured is None:
+            raise SnapshotFailed(f"entry {work.last_included_index} is not in the log, or not committed")
+        return self._taker.keep(work.last_included_index, work.last_included_term, work.configured, work.state)
+
     def _tell_of(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self._taken(snapshot)
 
     def _follow(self, work: Follow) -> None:
-        self._replies.reply(work.client_id, Delivered(work.so_far.first_index, work.so_far.entries))
+        first_index, entries = work.so_far.first_index, work.so_far.entries
+        beginning = self._beginning(first_index - 1, work.last_included_term)
+        if beginning.last_included_index:
+            self._replies.reply(work.client_id, beginning)
+        skipped = beginning.last_included_index + 1 - first_index
+        self._replies.reply(work.client_id, Delivered(first_index + skipped, entries[skipped:]))
         self._followers.append(work.client_id)
+
+    def _beginning(self, index: LogIndex, term: Term) -> Restored:
+        """Behind what a client follows the log: what a service outside handed over, or else this entry."""
+        machine = self._machine.machine
+        if isinstance(machine, ServiceOutside) and machine.last_included_index:
+            return Restored(machine.last_included_index, machine.last_included_term, machine.state)
+        return Restored(index, term, b"")
 
     def forget(self, client_id: ClientId) -> None:
         """This client is gone."""

@@ -4,6 +4,7 @@
     raft = make(network.ends(0), 0, Persister(), apply_channel)      # rf := Make(peers, me, persister, applyCh)
     index, term, is_leader = raft.start("a command")                 # index, term, isLeader := rf.Start(command)
     term, is_leader = raft.get_state()                               # term, isLeader := rf.GetState()
+    raft.snapshot(index, b"the service's state up to there")         # rf.Snapshot(index, snapshot)
     raft.kill()                                                      # rf.Kill()
 
 Whoever has done the lab finds the way here, and may then read on into the peers: nothing is simulated or simplified.
@@ -12,6 +13,9 @@ Applications use `Replicated` instead: here nobody retries, and an accepted comm
 
 What differs from Go: a channel is anything with `put` (`queue.Queue`, `SimpleQueue`); a network is made by
 `LabNetwork`, and `network.ends(me)` stands for the lab's slice of client ends.
+
+A service that takes snapshots begins with what its persister has of them (`Persister.read_snapshot`); the channel goes
+on behind that.  A server that is sent one later puts it into the channel.
 
 Indices are the lab's.  A leader here opens its term with a no-op (thesis 6.4), which the lab has not; it is neither
 counted nor delivered, so the first command has index 1.
@@ -26,31 +30,35 @@ from itertools import count
 from queue import SimpleQueue
 from random import Random
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 from msgspec import msgpack
+from msgspec.structs import replace
 
+from actors.following import Following, HandedOver, pack
 from actors.hosts import ThreadHost
+from actors.lab_persister import Persister as Persister
 from actors.links.router import Router
 from actors.network import Network
+from actors.outside import Outside
 from actors.protocol import (
     ClientMessage,
     Delivered,
     FollowLog,
     InspectPeer,
+    KeepSnapshot,
     OfferCommand,
     Offered,
     PeerMessage,
+    Restored,
     Status,
 )
 from actors.raw_client import RawClient
-from actors.replicated import Replicated, machine_reference
+from actors.replicated import machine_reference
 from actors.spec import PeerConfig, PeerSpec, RuntimeName
 from actors.storage.disk import Disk
-from actors.storage.memory import MemoryStorage
-from actors.storage.memory_snapshots import MemorySnapshots
 from actors.supervisor import Supervisor
-from raft_core import Entry, EntryKind, ServerId, Settings
+from raft_core import EntryKind, ServerId, Settings
 
 NOT_APPENDED = -1
 """The index that `Raft.start` returns if the command was not appended."""
@@ -59,13 +67,22 @@ _PATIENCE = 5.0
 
 
 class ApplyMsg(NamedTuple):
-    """A committed command, as a server hands it to the service above it (the lab's ApplyMsg)."""
+    """What a server hands to the service above it (the lab's ApplyMsg): a committed command, or a snapshot."""
 
     command_valid: bool
     """True: it is a command."""
     command: Any
     command_index: int
     """1 for the first command, and one more for each that follows; the same on every server."""
+    snapshot_valid: bool = False
+    """True: it is a snapshot, in place of all commands up to `snapshot_index`."""
+    snapshot: bytes = b""
+    """What a service once gave to `Raft.snapshot`, here or on another server."""
+    snapshot_term: int = 0
+    snapshot_index: int = 0
+
+
+_Delivery: TypeAlias = Delivered | tuple[Restored, HandedOver]
 
 
 class ApplyChannel(Protocol):
@@ -75,41 +92,20 @@ class ApplyChannel(Protocol):
         """Take the next command."""
 
 
-class Persister:
-    """What a server has made durable; it survives the server (the lab's Persister).
-
-    Whoever is made from it gets a copy: a predecessor that is not quite dead may write what it likes, nobody reads it.
-    """
-
-    def __init__(self) -> None:
-        self._storage = MemoryStorage()
-        self._snapshots = MemorySnapshots()
-
-    def raft_state_size(self) -> int:
-        """Bytes that term, vote and log take when they are encoded."""
-        return len(msgpack.encode(self._storage.load()))
-
-    def copy(self) -> Persister:
-        """What is stored now, for somebody else to write on."""
-        other = Persister()
-        other._storage, other._snapshots = self._storage.copy(), self._snapshots.copy()
-        return other
-
-    def hand_over(self) -> Disk:
-        """The disk of a new incarnation: from now on, this is what is stored."""
-        self._storage, self._snapshots = self._storage.copy(), self._snapshots.copy()
-        return Disk(self._storage, self._snapshots)
-
-
 class Raft:
     """One server, from `make` to `kill`.  Any thread may use it."""
 
-    def __init__(self, network: LabNetwork, server_id: ServerId, channel: ApplyChannel) -> None:
+    def __init__(self, network: LabNetwork, server_id: ServerId, begins_behind: int, channel: ApplyChannel) -> None:
+        """`begins_behind`: the index of the last command that its service has already, by a snapshot."""
         self._network = network
         self._server_id = server_id
+        self._begins_behind = begins_behind
         self._channel = channel
-        self._questions: dict[int, Future[PeerMessage | None]] = {}
-        self._deliveries: SimpleQueue[tuple[Entry, ...] | None] = SimpleQueue()
+        self._following = Following()
+        self._too_early: list[Offered] = []
+        """Their index cannot be told before more is heard."""
+        self._questions: dict[int, Future[tuple[Offered, int] | Status | None]] = {}
+        self._deliveries: SimpleQueue[_Delivery | None] = SimpleQueue()
         self._is_gone = False
         self._term = 0
         # Delivering may block: it must hold up neither consensus nor those who ask (structure advice).
@@ -125,10 +121,11 @@ class Raft:
         """
         encoded = msgpack.encode(command)
         answer = self._ask(lambda number: OfferCommand(number, encoded))
-        if not isinstance(answer, Offered):
+        if not isinstance(answer, tuple):
             return NOT_APPENDED, self._term, False
-        self._term = answer.term
-        return answer.position or NOT_APPENDED, answer.term, answer.is_leader
+        offered, index = answer
+        self._term = offered.term
+        return index or NOT_APPENDED, offered.term, offered.is_leader
 
     def get_state(self) -> tuple[int, bool]:
         """Its current term, and whether it believes itself the leader.  If it was killed: the last known term, no."""
@@ -138,11 +135,17 @@ class Raft:
         self._term = answer.term
         return answer.term, answer.role == "leader"
 
+    def snapshot(self, index: int, snapshot: bytes) -> None:
+        """The service has everything up to `index`, which came out of the apply channel, in `snapshot`: the server
+        keeps that, and the entries up to there no longer.  Nothing happens if it was sent a later one meanwhile."""
+        if not self._is_gone:
+            self._network.call(lambda: self._keep(index, snapshot))
+
     def kill(self) -> None:
         """End it: it answers nobody any more, and its threads end.  What it has persisted stays."""
         self._network.kill(self._server_id, self)
 
-    def _ask(self, message: Callable[[int], ClientMessage]) -> PeerMessage | None:
+    def _ask(self, message: Callable[[int], ClientMessage]) -> tuple[Offered, int] | Status | None:
         """What its peer answers; None if it is not there to answer."""
         number = self._network.number()
         answer = self._questions[number] = Future()
@@ -158,11 +161,33 @@ class Raft:
         """Its peer said something."""
         match message:
             case Delivered():
-                self._deliveries.put(message.entries)
-            case Offered() | Status():
+                self._following.delivered(message)
+                self._deliveries.put(message)
+            case Restored():
+                self._deliveries.put((message, self._following.restored(message)))
+            case Offered():
+                self._too_early.append(message)
+            case Status():
                 self._questions.pop(message.batch_id).set_result(message)
             case _:
-                pass
+                return
+        offers, self._too_early = self._too_early, []
+        for offered in offers:
+            self._answer(offered)
+
+    def _answer(self, offered: Offered) -> None:
+        """As soon as its index can be told."""
+        index = self._following.position_of(offered)
+        if index is None:
+            self._too_early.append(offered)
+        else:
+            self._questions.pop(offered.batch_id).set_result((offered, index))
+
+    def _keep(self, index: int, snapshot: bytes) -> None:
+        log_index = self._following.index_of(index)
+        if log_index is not None:
+            state = pack(HandedOver(index, snapshot))
+            self._network.say(self._server_id, KeepSnapshot(self._network.number(), log_index, state))
 
     def gone(self) -> None:
         """Its peer will say nothing any more."""
@@ -177,11 +202,21 @@ class Raft:
 
     def _deliver(self) -> None:
         index = 0
-        while (entries := self._deliveries.get()) is not None:
-            for entry in entries:
-                if entry.kind is EntryKind.COMMAND:
-                    index += 1
-                    self._channel.put(ApplyMsg(True, msgpack.decode(entry.command), index))
+        while (delivery := self._deliveries.get()) is not None:
+            if isinstance(delivery, Delivered):
+                for entry in delivery.entries:
+                    if entry.kind is EntryKind.COMMAND:
+                        index += 1
+                        self._channel.put(ApplyMsg(True, msgpack.decode(entry.command), index))
+            else:
+                index = delivery[1].position
+                self._deliver_snapshot(*delivery)
+
+    def _deliver_snapshot(self, restored: Restored, handed_over: HandedOver) -> None:
+        """Unless the service began with it."""
+        if handed_over.position > self._begins_behind:
+            term, index = restored.last_included_term, handed_over.position
+            self._channel.put(ApplyMsg(False, None, 0, True, handed_over.state, term, index))
 
     def wait_for_end(self) -> None:
         """Return when its last thread has ended, or waits for somebody to take from its apply channel."""
@@ -219,14 +254,16 @@ class LabNetwork:
         self._rafts: dict[ServerId, Raft] = {}
         self._to_come: dict[ServerId, Raft] = {}
         self._router = Router(self.faults, Random())
-        specs = [self._spec(name, runtime, settings or Settings()) for name in self.names]
+        # Services take snapshots, servers take none; and of what is in one, the lab's servers keep nothing.
+        kept = replace(settings or Settings(trailing_entries=0), snapshot_entries=0)
+        specs = [self._spec(name, runtime, kept) for name in self.names]
         self._supervisor = Supervisor(specs, _LabHost(self._persisters), self._router.link_pair)
         self._client = RawClient(self)
         self._supervisor.add_client(self._client)
 
     def _spec(self, server_id: ServerId, runtime: RuntimeName, settings: Settings) -> PeerSpec:
         config = PeerConfig(server_id=server_id, voters=self.names, settings=settings)
-        machine = machine_reference(Silent)
+        machine = machine_reference(Outside)
         return PeerSpec(config=config, cluster_id="lab", machine=machine, directory=None, runtime=runtime)
 
     def ends(self, me: int) -> Ends:
@@ -268,7 +305,7 @@ class LabNetwork:
         """See `make`."""
         server_id = self._name(me)
         self._persisters[server_id] = persister
-        raft = self._to_come[server_id] = Raft(self, server_id, apply_channel)
+        raft = self._to_come[server_id] = Raft(self, server_id, persister.handed_over().position, apply_channel)
         try:
             self._supervisor.restart(server_id)
         except BaseException:
@@ -285,6 +322,10 @@ class LabNetwork:
     def number(self) -> int:
         """A number for a question."""
         return next(self._numbers)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """In the thread in which its servers hear what their peers say."""
+        self._client.call(function)
 
     def say(self, server_id: ServerId, message: ClientMessage) -> None:
         """To the peer of this name."""
@@ -309,15 +350,11 @@ class LabNetwork:
             self._rafts.pop(server_id).gone()
 
 
-class Silent(Replicated):
-    """The state machine of the peers behind the lab's servers: the service above applies commands, not the peer."""
-
-
 class _LabHost(ThreadHost):
     """Peers in threads, each on the storage that its persister hands over."""
 
     def __init__(self, persisters: dict[ServerId, Persister]) -> None:
-        super().__init__(Silent)
+        super().__init__(Outside)
         self._persisters = persisters
 
     def _disk(self, spec: PeerSpec) -> Disk:

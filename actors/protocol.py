@@ -6,7 +6,7 @@ Commands and replies inside are opaque bytes here (see `codec` and `replies`).
 A client numbers its *batches*; a peer answers a batch by its number and never needs to look into a command.  What a
 peer says comes on two links, because a link has one writer: the consensus voice (`Refused`, `Status`, `Offered`,
 `Administered`, `Report`, `LogPage`, `Happenings`) and the applier's voice (`Results`, `Abandoned`, `QueryResult`,
-`Digest`, `Delivered`).
+`Digest`, `Delivered`, `Restored`).
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class OfferCommand(Struct, frozen=True, array_like=True, tag=4, gc=False, forbid
 
 
 class FollowLog(Struct, frozen=True, array_like=True, tag=5, gc=False, forbid_unknown_fields=True):
-    """Client to peer: send everything that you have applied, and whatever you apply from now on."""
+    """Client to peer: send everything that you have applied, and whatever you apply from now on.  What the log has no
+    more comes as a snapshot."""
 
     batch_id: int
 
@@ -90,6 +91,15 @@ class TransferLeadership(Struct, frozen=True, array_like=True, tag=8, gc=False, 
 
     batch_id: int
     target: ServerId | None
+
+
+class KeepSnapshot(Struct, frozen=True, array_like=True, tag=9, gc=False, forbid_unknown_fields=True):
+    """Client to peer: I apply what you deliver (`outside`), and this is my state behind an entry that you delivered:
+    keep it as a snapshot (paper 7; the lab's `Snapshot`)."""
+
+    batch_id: int
+    last_included_index: LogIndex
+    state: bytes
 
 
 class DescribePeer(Struct, frozen=True, array_like=True, tag=31, gc=False, forbid_unknown_fields=True):
@@ -136,6 +146,7 @@ ClientMessage: TypeAlias = (
     | SnapshotPeer
     | ChangeMembers
     | TransferLeadership
+    | KeepSnapshot
     | DescribePeer
     | ReadLog
     | WatchPeer
@@ -231,10 +242,14 @@ class Offered(Struct, frozen=True, array_like=True, tag=17, gc=False, forbid_unk
     index: LogIndex
     """Place in the log; 0 if it was not appended."""
     position: int
-    """Place among the log's commands alone, counted from 1, as if leaders had no no-ops; 0 if it was not appended."""
+    """Place among the commands behind entry `behind`, counted from 1, as if leaders had no no-ops; 0 if it was not
+    appended."""
     term: Term
     """The peer's current term."""
     is_leader: bool
+    behind: LogIndex = 0
+    """The last entry of the peer's latest snapshot; 0 if there is none.  How many commands there were up to it, the
+    peer does not know any more."""
 
 
 class Delivered(Struct, frozen=True, array_like=True, tag=18, gc=False, forbid_unknown_fields=True):
@@ -244,8 +259,18 @@ class Delivered(Struct, frozen=True, array_like=True, tag=18, gc=False, forbid_u
     entries: tuple[Entry, ...]
 
 
+class Restored(Struct, frozen=True, array_like=True, tag=20, gc=False, forbid_unknown_fields=True):
+    """Applier to client: what this peer delivers begins, or goes on, behind this snapshot."""
+
+    last_included_index: LogIndex
+    last_included_term: Term
+    state: bytes
+    """What a service outside handed over (`KeepSnapshot`); nothing if the peer has a machine of its own."""
+
+
 class Administered(Struct, frozen=True, array_like=True, tag=19, gc=False, forbid_unknown_fields=True):
-    """What became of a `SnapshotPeer` (said by the applier), a `ChangeMembers` or a `TransferLeadership`.
+    """What became of a `SnapshotPeer` or a `KeepSnapshot` (said by the applier), a `ChangeMembers` or a
+    `TransferLeadership`.
 
     "unknown": this peer leads no more, so what it had begun may be finished by the next leader, or never have been.
     """
@@ -300,6 +325,7 @@ PeerMessage: TypeAlias = (
     | Digest
     | Offered
     | Delivered
+    | Restored
     | Administered
     | Report
     | LogPage

@@ -61,28 +61,25 @@ class RawClient:
         """Links with a new incarnation of a peer."""
         consensus, applier = LinkReader(ends["consensus"]), LinkReader(ends["applier"])
         arrival = PeerEnds(LinkWriter(ends["requests"]), consensus, applier)
-        self._ask(lambda: self._attach(server_id, arrival))
+        self.call(lambda: self._attach(server_id, arrival))
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call this in the client's thread, between two messages: there it may look at what the listener has."""
+        self._asked.put(function)
+        os.write(self._wake_writer, b"!")
 
     def send(self, server_id: ServerId, message: ClientMessage) -> None:
         """Say this to whichever incarnation is there."""
         frame = encode(message)
-        self._ask(lambda: self._send(server_id, frame))
-
-    def call(self, function: Callable[[], None]) -> None:
-        """Have the thread that reads the links call `function`, behind everything it was asked before."""
-        self._ask(function)
+        self.call(lambda: self._send(server_id, frame))
 
     def close(self) -> None:
         """End it, once nobody attaches links any more."""
-        self._ask(self._close)
+        self.call(self._close)
         self._thread.join()
         self._poll.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
-
-    def _ask(self, function: Callable[[], None]) -> None:
-        self._asked.put(function)
-        os.write(self._wake_writer, b"!")
 
     # --- the client's thread ------------------------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import assert_never
 
 from actors.administration import Administration
-from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Query, Replies, TakeSnapshot, Work
+from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Keep, Query, Replies, TakeSnapshot, Work
 from actors.inspection import Inspection
 from actors.protocol import (
     ChangeMembers,
@@ -20,6 +21,7 @@ from actors.protocol import (
     Consistency,
     FollowLog,
     InspectPeer,
+    KeepSnapshot,
     OfferCommand,
     Offered,
     Refused,
@@ -31,6 +33,7 @@ from actors.protocol import (
 from actors.replicated_clock import Stamps
 from raft_core import (
     Event,
+    LogIndex,
     ProposalAccepted,
     ProposalRefused,
     Proposed,
@@ -93,10 +96,8 @@ class Requests:
                         work.append(Fingerprint(client_id, message.batch_id))
                 case OfferCommand():
                     offers.append(self._offer(client_id, message))
-                case FollowLog():
-                    work.append(Follow(client_id, _applied_log(server)))
-                case SnapshotPeer():
-                    work.append(TakeSnapshot(client_id, message.batch_id))
+                case FollowLog() | SnapshotPeer() | KeepSnapshot():
+                    work.append(_for_applier(client_id, message, server))
                 case ChangeMembers():
                     offers.append(self.administration.change(client_id, message))
                 case TransferLeadership():
@@ -147,9 +148,8 @@ class Requests:
         if effect.proposal_id in self._offers:
             client_id, batch_id = self._offers.pop(effect.proposal_id)
             still_there = server.log.term_at(first_index) == effect.term
-            # The first entry of each term is its leader's no-op, and there is no other.
-            position = first_index - server.log.terms_up_to(first_index) if still_there else 0
-            self._replies.reply(client_id, Offered(batch_id, first_index, position, effect.term, True))
+            behind, position = _place(server, first_index) if still_there else (0, 0)
+            self._replies.reply(client_id, Offered(batch_id, first_index, position, effect.term, True, behind))
             return
         if self._stamps is not None and effect.proposal_id in self._stamp_numbers:
             self._stamp_numbers.discard(effect.proposal_id)
@@ -189,7 +189,27 @@ class Requests:
         self._replies.reply(query.client_id, Refused(query.batch_id, False, leader_id))
 
 
-def _applied_log(server: Server) -> Apply:
-    """What is committed, as far as the log holds it."""
-    first_index = server.log.last_included_index + 1
-    return Apply(first_index, server.log.entries(first_index, server.commit_index))
+def _place(server: Server, index: LogIndex) -> tuple[LogIndex, int]:
+    """The last entry of the latest snapshot, and the place of entry `index` among the commands behind it.
+
+    The first entry of each term is its leader's no-op, and there is no other."""
+    behind = 0 if server.snapshot is None else server.snapshot.last_included_index
+    no_ops = server.log.terms_begun(index) - server.log.terms_begun(behind)
+    return behind, index - behind - no_ops
+
+
+def _for_applier(client_id: ClientId, message: FollowLog | SnapshotPeer | KeepSnapshot, server: Server) -> Work:
+    match message:
+        case FollowLog():
+            first_index = server.log.last_included_index + 1
+            applied = Apply(first_index, server.log.entries(first_index, server.commit_index))
+            return Follow(client_id, applied, server.log.last_included_term)
+        case SnapshotPeer():
+            return TakeSnapshot(client_id, message.batch_id)
+        case KeepSnapshot():
+            index = message.last_included_index
+            term = server.log.term_at(index) if index <= server.commit_index else None
+            members = [known for known in server.configurations if known.index <= index]
+            return Keep(client_id, message.batch_id, index, term, members[-1] if members else None, message.state)
+        case _:
+            assert_never(message)

@@ -39,6 +39,7 @@ from actors.protocol import (
     QueryResult,
     Refused,
     Report,
+    Restored,
     Results,
     Status,
     SubmitCommands,
@@ -213,7 +214,7 @@ class Session:
             case Status() | Digest() | Administered() | Report() | LogPage():  # a `PeerAnswer`
                 self._inspected(message)
                 return []
-            case Offered() | Delivered() | Happenings():  # what a session never asks for
+            case Offered() | Delivered() | Restored() | Happenings():  # what a session never asks for
                 return []
         batch = self._batches.get(message.batch_id)
         if batch is None:

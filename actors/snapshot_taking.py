@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
-from actors.errors import ActorumError
+from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
 from actors.snapshot_saving import UNKNOWN, Outcome, Saver, SavingHere, Tell
 from actors.storage.port import DiskFull, Snapshots, StorageError
@@ -42,6 +42,18 @@ def _nobody(outcome: Outcome) -> None:
 def is_final(error: ActorumError) -> bool:
     """After this failure to take a snapshot (a failed fsync, say), nobody knows what is on the disk."""
     return isinstance(error, StorageError) and not isinstance(error, DiskFull)
+
+
+@runtime_checkable
+class ServiceOutside(Protocol):
+    """The machine of a peer whose commands somebody else applies (`outside`)."""
+
+    last_included_index: LogIndex
+    last_included_term: Term
+    state: bytes
+
+    def keep(self, last_included_index: LogIndex, last_included_term: Term, state: bytes) -> bytes:
+        """Hold this from now on; the content of a snapshot of it."""
 
 
 class SnapshotTaker:
@@ -122,6 +134,12 @@ class SnapshotTaker:
         index, term = self._last_included
         if self.is_under_way or index == self._saved_index:
             return None
+        if isinstance(self._machine.machine, ServiceOutside):
+            raise SnapshotFailed(
+                "this peer cannot take a snapshot by itself",
+                why="the service that applies its commands stands outside, and only that has their results",
+                fix="let the service hand over its state",
+            )
         size = self._last_size + self._bytes if self._saved_index else UNKNOWN
         outcome = self._saver.save(index, term, self._configured, size, tell)
         if isinstance(outcome, ActorumError):
@@ -147,6 +165,17 @@ class SnapshotTaker:
         self._saved_index = max(self._saved_index, snapshot.last_included_index)
         self._last_size = snapshot.size
         self._stands_behind(snapshot.last_included_index)
+
+    def keep(self, index: LogIndex, term: Term, members: Configured, state: bytes) -> Snapshot:
+        """Keep the state that a service outside has behind entry `index`.  Raises an `ActorumError` if it cannot be."""
+        machine = self._machine.machine
+        if not isinstance(machine, ServiceOutside):
+            raise SnapshotFailed(f"{self._machine.describe()} applies the commands, and no service outside")
+        if index <= machine.last_included_index:
+            raise SnapshotFailed(f"there is a snapshot up to entry {machine.last_included_index} already")
+        snapshot = self._snapshots.save(index, term, members, machine.keep(index, term, state))
+        self._keep(snapshot)
+        return snapshot
 
     def _begin_behind(self, snapshot: Snapshot) -> None:
         """The machine is what `snapshot` holds."""

@@ -1,4 +1,5 @@
-"""MIT's Raft lab, played on these peers: an election, an agreement, a leader that is cut off, another agreement.
+"""MIT's Raft lab, played on these peers: an election, an agreement, a leader that is cut off, another agreement, and a
+server that goes on from a snapshot.
 
 python examples/the_lab.py
 """
@@ -29,7 +30,8 @@ def main() -> None:
     network = LabNetwork(len(SERVERS))
     channels: list[SimpleQueue[ApplyMsg]] = [SimpleQueue() for _ in SERVERS]
     try:
-        rafts = [make(network.ends(server), server, Persister(), channels[server]) for server in SERVERS]
+        persisters = [Persister() for _ in SERVERS]
+        rafts = [make(network.ends(server), server, persisters[server], channels[server]) for server in SERVERS]
         leader = leader_among(rafts, list(SERVERS))
         index, _, is_leader = rafts[leader].start("hello")
         assert is_leader
@@ -47,6 +49,16 @@ def main() -> None:
         network.faults.heal()
         message = channels[leader].get()
         print("the old leader, back again, applied", message.command, "at", message.command_index)
+
+        rafts[leader].snapshot(message.command_index, b"hello world")
+        while not persisters[leader].snapshot_size():
+            sleep(0.01)
+        rafts[leader].kill()
+        print("its successor begins with the snapshot:", persisters[leader].read_snapshot().decode())
+        rafts[leader] = make(network.ends(leader), leader, persisters[leader], channels[leader])
+        rafts[leader_among(rafts, list(SERVERS))].start("again")
+        message = channels[leader].get()
+        print("and goes on with", message.command, "at", message.command_index)
     finally:
         network.close()
 

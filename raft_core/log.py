@@ -119,9 +119,13 @@ class Log:
             shorter = next((position for position, (mine, theirs) in enumerate(pairs) if mine != theirs), shorter)
         return self.last_included_index + shorter
 
-    def terms_up_to(self, index: LogIndex) -> int:
-        """How many different terms the entries here have, up to and including `index`; O(terms * log(length))."""
-        count = 0
+    def terms_begun(self, index: LogIndex) -> int:
+        """How many terms begin among the entries here, up to and including `index`; O(terms * log(length)).
+
+        The term of the last entry that is no longer here began with it or before, so it is none of them."""
+        if index <= self.last_included_index:
+            return 0
+        count = -1 if self._buffer[0].term == self.last_included_term else 0
         while index > self.last_included_index:
             index = self.first_index_of_run(index) - 1
             count += 1

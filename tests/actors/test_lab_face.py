@@ -200,3 +200,76 @@ def test_a_copy_of_a_persister_is_independent_of_it() -> None:
     persister.hand_over().write([AppendToLog(0, (Entry(1, b"x" * 1000),), 1)])
     assert copy.raft_state_size() == size
     assert persister.raft_state_size() > size + 1000
+
+
+# --- snapshots (part D)
+
+
+def agreed(group: Group, *commands: Any) -> None:
+    """All servers have applied these."""
+    leader = group.rafts[group.leader()]
+    for command in commands:
+        assert leader.start(command)[2]
+    for server in range(3):
+        assert group.applied(server, len(commands)) == list(commands)
+
+
+def test_a_snapshot_shortens_what_a_server_persists_and_is_there_for_its_successor(group: Group) -> None:
+    agreed(group, *[f"{number}" * 100 for number in range(5)])
+    persister = group.persisters[0]
+    long = persister.raft_state_size()
+    group.rafts[0].snapshot(4, b"four")
+    wait_until(lambda: persister.raft_state_size() < long - 400)
+    assert (persister.read_snapshot(), persister.snapshot_size()) == (b"four", 4)
+    group.rafts[0].kill()
+    assert persister.copy().read_snapshot() == b"four"
+
+
+def test_after_a_restart_the_channel_goes_on_behind_the_snapshot_that_the_persister_has(group: Group) -> None:
+    agreed(group, "one", "two", "three")
+    for server in range(3):
+        group.rafts[server].snapshot(2, b"two of them")
+    wait_until(lambda: all(persister.snapshot_size() for persister in group.persisters))
+    for server in range(3):
+        group.rafts[server].kill()
+    for server in range(3):
+        group.restart(server)
+    leader = group.rafts[group.leader()]
+    assert leader.start("four")[0] == 4, "the commands in the snapshot are counted"
+    for server in range(3):
+        first, second = (group.channels[server].get(timeout=PATIENCE) for _ in range(2))
+        assert (first, second) == (ApplyMsg(True, "three", 3), ApplyMsg(True, "four", 4))
+
+
+def test_a_server_that_was_away_is_sent_the_snapshot_of_another(group: Group) -> None:
+    agreed(group, "one")
+    away = (group.leader() + 1) % 3
+    group.network.disconnect(away)
+    others = [server for server in range(3) if server != away]
+    leader = group.rafts[group.leader(away)]
+    for command in ("two", "three", "four"):
+        leader.start(command)
+    for server in others:
+        assert group.applied(server, 3) == ["two", "three", "four"]
+        group.rafts[server].snapshot(3, b"three of them")
+    wait_until(lambda: all(group.persisters[server].snapshot_size() for server in others))
+    term, _ = leader.get_state()
+    group.network.connect(away)
+    first, second = (group.channels[away].get(timeout=PATIENCE) for _ in range(2))
+    assert first == ApplyMsg(False, None, 0, True, b"three of them", term, 3)
+    assert second == ApplyMsg(True, "four", 4)
+    assert group.persisters[away].read_snapshot() == b"three of them"
+
+
+def test_a_snapshot_of_what_was_not_delivered_or_is_in_a_later_one_changes_nothing(group: Group) -> None:
+    agreed(group, "one", "two", "three")
+    raft, persister = group.rafts[0], group.persisters[0]
+    raft.snapshot(4, b"never delivered")
+    raft.snapshot(2, b"two of them")
+    raft.snapshot(1, b"an older one")
+    wait_until(lambda: persister.snapshot_size() > 0)
+    raft.snapshot(3, b"three of them")
+    wait_until(lambda: persister.read_snapshot() != b"two of them")
+    assert persister.read_snapshot() == b"three of them"
+    raft.kill()
+    raft.snapshot(3, b"too late")

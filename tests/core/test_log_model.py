@@ -146,9 +146,15 @@ def test_index_0_has_term_0() -> None:
     assert Log([Entry(3)]).last_index == 1
 
 
-def test_terms_are_counted_up_to_an_index() -> None:
+def test_terms_that_begin_are_counted_up_to_an_index() -> None:
     log = Log([Entry(term) for term in (1, 1, 3, 5, 5, 5)])
-    assert [log.terms_up_to(index) for index in range(7)] == [0, 1, 1, 2, 3, 3, 3]
+    assert [log.terms_begun(index) for index in range(7)] == [0, 1, 1, 2, 3, 3, 3]
+
+
+def test_a_term_that_began_before_the_log_does_is_not_counted() -> None:
+    log = Log([Entry(term) for term in (1, 1, 3, 5, 5, 5, 6)])
+    assert [log.compact(4).terms_begun(index) for index in range(4, 8)] == [0, 0, 0, 1]
+    assert [log.compact(3).terms_begun(index) for index in range(3, 8)] == [0, 1, 1, 1, 2]
 
 
 def test_two_logs_have_entries_in_common_up_to_where_they_differ() -> None:

@@ -45,8 +45,8 @@ class Result(NamedTuple):
     """Empty if all went well."""
 
 
-def run(name: str, variant: Variant, seed: int) -> Result:
-    """One scenario, once."""
+def run(name: str, variant: Variant, seed: int, *, is_brief: bool = False) -> Result:
+    """One scenario, once; see `Lab.is_brief`."""
     function = SCENARIOS[name]
     plan = plan_of(function)
     assert plan is not None
@@ -54,7 +54,7 @@ def run(name: str, variant: Variant, seed: int) -> Result:
     began = clock()
     error = ""
     try:
-        with open_lab(plan, variant, seed) as lab:
+        with open_lab(plan, variant, seed, is_brief=is_brief) as lab:
             function(lab)
     except Exception:
         error = traceback.format_exc()
@@ -77,12 +77,12 @@ def simulate(names: list[str], variant: Variant, seeds: range, jobs: int) -> Ite
             yield done.result()
 
 
-def play(names: list[str], variant: Variant, passes: int, first_seed: int) -> Iterator[list[Result]]:
+def play(names: list[str], variant: Variant, passes: int, first_seed: int, *, is_brief: bool) -> Iterator[list[Result]]:
     """Pass after pass, one scenario at a time: they would take each other's time."""
     for number in range(first_seed, first_seed + passes):
         began = monotonic()
         for name in names:
-            yield [run(name, variant, number)]
+            yield [run(name, variant, number, is_brief=is_brief)]
         print(f"pass {number}: {monotonic() - began:.0f} s", file=sys.stderr)
 
 
@@ -129,6 +129,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), action="append", help="all of them, if not given")
     parser.add_argument("--seeds", type=int, default=100, help="how many, in a simulation")
     parser.add_argument("--passes", type=int, default=1, help="how many, in real time")
+    parser.add_argument("--brief", action="store_true", help="in real time: six of thirty rounds, as in a test run")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes, in a simulation")
     return parser.parse_args()
@@ -147,7 +148,7 @@ def main() -> int:
     chosen = asked.scenario or list(SCENARIOS)
     names = [name for name in chosen if (plan := plan_of(SCENARIOS[name])) is not None and plan.runs_on(variant)]
     if variant.is_real:
-        portions = play(names, variant, asked.passes, asked.first_seed)
+        portions = play(names, variant, asked.passes, asked.first_seed, is_brief=asked.brief)
     else:
         portions = simulate(names, variant, range(asked.first_seed, asked.first_seed + asked.seeds), asked.jobs)
     summary, began = Summary(), monotonic()

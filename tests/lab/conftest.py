@@ -2,8 +2,9 @@
 
 Real time is what a test run has least of.  So a scenario is played in threads on one runtime and in processes on the
 other (`Variant.is_on_diagonal_of`: which is which alternates), those that take long only in one of the two
-(`Plan.ordinary`).  Every scenario meets real time, both runtimes meet both engines, and all of this directory takes
-about two minutes.  `campaign` plays everything everywhere.
+(`Plan.ordinary`); and of many rounds of the same kind only some are played (`Lab.is_brief`).  Every scenario meets real
+time, both runtimes meet both engines, and all of this directory takes about three minutes.  `campaign` plays everything
+everywhere.
 
 The name of a test says how to run it again: `test_backup[locks-sim-3]` is
 `python -m tests.lab.campaign --runtime locks --engine sim --scenario backup --first-seed 3 --seeds 1`.
@@ -34,23 +35,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("run", runs, ids=names)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What no variant can run yet is no test yet."""
-    not_yet = [item for item in items if _is_not_yet_a_test(item)]
-    items[:] = [item for item in items if item not in not_yet]
-    config.hook.pytest_deselected(items=not_yet)
-
-
-def _is_not_yet_a_test(item: pytest.Item) -> bool:
-    plan = plan_of(item.function) if isinstance(item, pytest.Function) else None
-    return plan is not None and not any(plan.runs_on(variant) for variant in VARIANTS)
-
-
 @pytest.fixture
 def lab(run: tuple[Variant, int], request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The cluster that the scenario asked for."""
     variant, seed = run
     plan = plan_of(request.function)
     assert plan is not None
-    with open_lab(plan, variant, seed) as opened:
+    with open_lab(plan, variant, seed, is_brief=variant.is_real) as opened:
         yield opened

@@ -18,18 +18,25 @@ from itertools import count
 from random import Random
 
 from actors.network import Network
-from actors.protocol import Delivered, FollowLog, InspectPeer, OfferCommand, Offered, PeerMessage, Status
+from actors.protocol import (
+    Administered,
+    Delivered,
+    FollowLog,
+    InspectPeer,
+    OfferCommand,
+    Offered,
+    PeerMessage,
+    Restored,
+    Status,
+)
 from raft_core import ServerId, Term
 from tests.lab.ports import Port
+from tests.lab.service import Service
 from tests.lab.stage import MOMENT, Stage, Task
 from tests.lab.witness import ServerRecord, Witness
 
 TIME_LIMIT = 120.0
 """Seconds, real or virtual, within which every scenario must end."""
-SNAPSHOTS_AVAILABLE = False
-"""Peers cannot take snapshots yet.  Until they can, the scenarios of part D are written and not run."""
-SNAPSHOT_INTERVAL = 10
-"""Applied entries after which a server takes a snapshot, in part D."""
 STATE_LIMIT = 2000
 """Bytes that a server's persisted Raft state must stay below, in part D."""
 
@@ -43,13 +50,10 @@ class Question:
     def __init__(self, server: int) -> None:
         self.server = server
         self.answer: Offered | Status | None = None
+        self.position = 0
+        """Where the command that was offered was appended; 0 if it was not."""
         self.is_over = False
         """It was answered, or the server is gone."""
-
-    @property
-    def position(self) -> int:
-        """Where the command that was offered was appended; 0 if it was not."""
-        return self.answer.position if isinstance(self.answer, Offered) else 0
 
 
 def _is_over(question: Question) -> bool:
@@ -67,14 +71,26 @@ def _is_down(record: ServerRecord) -> bool:
 class Lab(Stage):
     """A cluster under test (the lab's `config`; also a `RawListener`)."""
 
-    def __init__(self, open_port: Callable[[Lab], Port], servers: int, *, seed: int, patience: float = 0.0) -> None:
+    def __init__(
+        self,
+        open_port: Callable[[Lab], Port],
+        servers: int,
+        *,
+        seed: int,
+        patience: float = 0.0,
+        with_snapshots: bool = False,
+        is_brief: bool = False,
+    ) -> None:
         """`patience`: lab seconds that conditions which must come true get at least, however short the lab's are."""
+        self.is_brief = is_brief
+        """A scenario of many rounds may leave out most of them."""
         self.random = Random(seed)
         """Of the scenario: whom to cut, when to crash."""
         self.servers = [ServerRecord(f"n{number}") for number in range(1, servers + 1)]
         self._by_name = {record.name: number for number, record in enumerate(self.servers)}
         self._patience = patience
         self._numbers = count(1)
+        self._service = Service(self._numbers) if with_snapshots else None
         self._questions: dict[int, Question] = {}
         self._witness = Witness(self.servers)
         self._next_to_ask = 0
@@ -209,8 +225,8 @@ class Lab(Stage):
 
     def _all_offered(self, questions: list[Question]) -> list[tuple[int, Term, bool]]:
         self._until_over(questions)
-        answers = [question.answer for question in questions]
-        return [(a.position, a.term, a.is_leader) if isinstance(a, Offered) else (0, 0, False) for a in answers]
+        answers = [(question.position, question.answer) for question in questions]
+        return [(place, a.term, a.is_leader) if isinstance(a, Offered) else (0, 0, False) for place, a in answers]
 
     def states(self, servers: Iterable[int]) -> dict[int, Status]:
         """How servers are; who is down is left out."""
@@ -242,19 +258,42 @@ class Lab(Stage):
         server = self.servers[self._by_name[server_id]]
         match message:
             case Delivered():
-                self._witness.delivered(server, message)
+                self._delivered(server, message)
+            case Restored():
+                self._witness.restored(server, message)
+            case Administered() if self._service is not None:
+                self._service.kept(server, message)
             case Offered():
                 self._witness.in_term(server, message.term, leads=message.is_leader)
-                self._answered(message)
+                server.too_early.append(message)
             case Status():
                 self._witness.in_term(server, message.term, leads=message.role == "leader")
                 self._answered(message)
             case _:
-                pass
+                return
+        self._understand(server)
 
-    def _answered(self, message: Offered | Status) -> None:
+    def _delivered(self, server: ServerRecord, message: Delivered) -> None:
+        before = len(server.applied)
+        self._witness.delivered(server, message)
+        if self._service is not None:
+            for snapshot in self._service.snapshots(server, before):
+                self.port.send(server.name, snapshot)
+
+    def _understand(self, server: ServerRecord) -> None:
+        """Where commands were appended, as far as enough of the server's log was heard to tell."""
+        offers, server.too_early = server.too_early, []
+        for offered in offers:
+            position = server.following.position_of(offered)
+            if position is None:
+                server.too_early.append(offered)
+            else:
+                self._answered(offered).position = position
+
+    def _answered(self, message: Offered | Status) -> Question:
         question = self._questions.pop(message.batch_id)
         question.answer, question.is_over = message, True
+        return question
 
     # --- what scenarios look at ---------------------------------------------------------------------------------------
 
@@ -351,8 +390,9 @@ class Lab(Stage):
     # --- part D: snapshots --------------------------------------------------------------------------------------------
 
     def log_size(self) -> int:
-        """Bytes of the largest persisted Raft state of any server."""
-        raise NotImplementedError("peers do not tell how large their state is before they can take snapshots")
+        """Bytes of the longest log of any server that is up."""
+        states = self.states(number for number, record in enumerate(self.servers) if record.is_up)
+        return max(self._witness.size(status.first_index, status.last_index) for status in states.values())
 
     def snapshots_installed(self) -> int:
         """InstallSnapshot requests that servers have sent each other so far."""

@@ -20,8 +20,8 @@ from time import monotonic
 from typing import Protocol
 
 from actors.interpreter import Recorder
-from actors.machines.counter import Counter
 from actors.network import Network
+from actors.outside import Outside
 from actors.protocol import ClientMessage, PeerMessage, decode_peer_message, encode
 from actors.raw_client import RawClient, RawListener
 from actors.sim.incarnation import LINK, Incarnation, PeerPlan
@@ -89,7 +89,7 @@ class SimPort:
         self._listener = listener
         self._timeline = Timeline(seed)
         names = tuple(f"n{number}" for number in range(1, servers + 1))
-        plan = PeerPlan(names, settings, Counter, runtime=runtime, recorder_of=recorder_of)
+        plan = PeerPlan(names, settings, Outside, runtime=runtime, recorder_of=recorder_of)
         self.peers = SimPeers(plan, self._timeline)
         self._ways: dict[ServerId, tuple[Incarnation, Way]] = {}
         self._client_id = self.peers.add_listener(self)
@@ -194,7 +194,7 @@ class RealPort:
         self._at_end = ExitStack()
         with ExitStack() as at_end:
             cluster = at_end.enter_context(
-                Counter.cluster(
+                Outside.cluster(
                     nodes=servers,
                     engine="threads" if engine == "threads" else "processes",
                     runtime=runtime,

@@ -49,7 +49,7 @@ def test_what_happened_replays_and_nothing_was_used_without_its_lock(
     plan = plan_of(SCENARIOS[name])
     assert plan is not None
     traces: dict[ServerId, MemoryTrace] = defaultdict(MemoryTrace)
-    with open_lab(plan, Variant(runtime, "sim"), 0, lambda server: traces[server]) as lab:
+    with open_lab(plan, Variant(runtime, "sim"), 0, lambda server: traces[server], is_brief=True) as lab:
         SCENARIOS[name](lab)
     assert len(traces) == plan.servers
     for server, trace in traces.items():

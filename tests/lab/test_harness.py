@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from msgspec import msgpack
 
-from actors.protocol import Delivered, Offered
+from actors.following import HandedOver, pack
+from actors.protocol import Administered, Delivered, Offered, Restored
+from actors.runtimes import RUNTIMES
 from raft_core import Entry, EntryKind
 from tests.lab import campaign
-from tests.lab.harness import Lab
+from tests.lab.harness import STATE_LIMIT, Lab
 from tests.lab.ports import SimPort
 from tests.lab.stage import Task
 from tests.lab.variants import VARIANTS, Plan, Variant, open_lab, plan_of
 from tests.lab.witness import Violation
 
 THREE = Plan(servers=3)
+WITH_SNAPSHOTS = Plan(servers=3, with_snapshots=True)
 SIM = Variant("actors", "sim")
 BY_NAME = {
     "A": "initial_election re_election many_elections",
@@ -46,14 +50,11 @@ def test_every_test_of_the_lab_is_there() -> None:
     assert set(campaign.SCENARIOS) - names == {"paused_leader", "paused_follower"}
 
 
-def test_every_scenario_but_those_of_part_d_runs_on_some_variant_of_each_runtime() -> None:
-    idle = set()
+def test_every_scenario_runs_on_some_variant_of_each_runtime() -> None:
     for name, function in campaign.SCENARIOS.items():
         plan = plan_of(function)
         assert plan is not None
-        if len({variant.runtime for variant in VARIANTS if plan.runs_on(variant)}) < 2:
-            idle.add(name)
-    assert idle <= set(BY_NAME["D"].split())
+        assert {variant.runtime for variant in VARIANTS if plan.runs_on(variant)} == set(RUNTIMES), name
 
 
 def test_an_ordinary_run_plays_every_scenario_in_real_time_and_every_runtime_in_every_engine() -> None:
@@ -63,7 +64,7 @@ def test_an_ordinary_run_plays_every_scenario_in_real_time_and_every_runtime_in_
         assert plan is not None
         real = [v for v in VARIANTS if v.is_real and v.is_on_diagonal_of(function)]
         played = {v for v in real if plan.runs_on(v) and v.engine in plan.ordinary}
-        assert played or plan.with_snapshots
+        assert played
         squares |= played
     assert squares == {variant for variant in VARIANTS if variant.is_real}
 
@@ -191,3 +192,88 @@ def test_a_campaign_tells_how_to_repeat_what_failed() -> None:
     summary.add(campaign.run("basic_agree", SIM, 1))
     assert [r.scenario for r in summary.failures] == ["figure8"]
     assert summary.runs == {"figure8": 1, "basic_agree": 1}
+
+
+# --- part D
+
+
+@pytest.fixture
+def saving() -> Iterator[Lab]:
+    """Three simulated servers that have agreed on 25 commands and kept snapshots of 20."""
+    with open_lab(WITH_SNAPSHOTS, SIM, 5) as lab:
+        for number in range(25):
+            lab.one(b"%d" % number, 3, retry=False)
+        lab.until(lambda: all(server.kept_index > 20 for server in lab.servers), 1.0)
+        yield lab
+
+
+def _snapshot(index: int, commands: list[bytes], term: int = 1, position: int | None = None) -> Restored:
+    """As a server would tell it."""
+    handed_over = HandedOver(len(commands) if position is None else position, msgpack.encode(commands))
+    return Restored(index, term, pack(handed_over))
+
+
+def test_servers_keep_the_snapshots_they_are_given_and_their_logs_are_short(saving: Lab) -> None:
+    assert {server.kept_index for server in saving.servers} == {21}, "and one no-op"
+    longest = max(status.last_index - status.first_index for status in saving.states(range(3)).values())
+    assert longest < 5 and 0 < saving.log_size() < 5 * 20
+
+
+def test_a_log_that_is_never_cut_is_noticed(quiet: Lab) -> None:
+    for _ in range(150):
+        quiet.one(quiet.random_bytes(), 3, retry=False)
+    assert quiet.log_size() > STATE_LIMIT
+
+
+def test_a_snapshot_that_takes_a_server_back_is_a_violation(saving: Lab) -> None:
+    end = saving.servers[0].last_index
+    for index in (end, 21):
+        with pytest.raises(Violation, match=f"n1 was at {end} and is back at {index}"):
+            saving.heard("n1", _snapshot(index, saving.delivered()[: index - 1]))
+
+
+def test_a_snapshot_that_is_forgotten_over_a_restart_is_a_violation(saving: Lab) -> None:
+    saving.attached("n1")
+    with pytest.raises(Violation, match="n1 has lost its snapshot"):
+        saving.heard("n1", Delivered(1, ()))
+    with pytest.raises(Violation, match="n1 kept a snapshot of 21 and has one of 11"):
+        saving.heard("n1", _snapshot(11, saving.delivered()[:10]))
+
+
+def test_a_snapshot_with_other_commands_than_were_delivered_is_a_violation(saving: Lab) -> None:
+    saving.attached("n1")
+    with pytest.raises(Violation, match="n1 has other commands than others"):
+        saving.heard("n1", _snapshot(21, [*saving.delivered()[:19], b"another"]))
+
+
+def test_a_snapshot_with_more_or_fewer_commands_than_up_to_its_index_is_a_violation(saving: Lab) -> None:
+    for wrong in (19, 21):
+        saving.attached("n1")
+        with pytest.raises(Violation, match=f"n1 counts {wrong} commands up to 21, others 20"):
+            saving.heard("n1", _snapshot(21, saving.delivered()[:wrong]))
+    saving.attached("n1")
+    with pytest.raises(Violation, match="a snapshot of 20 commands has 21"):
+        saving.heard("n1", _snapshot(21, saving.delivered()[:21], position=20))
+
+
+def test_a_snapshot_whose_last_entry_had_another_term_is_a_violation(saving: Lab) -> None:
+    saving.attached("n1")
+    with pytest.raises(Violation, match="in another term"):
+        saving.heard("n1", _snapshot(21, saving.delivered()[:20], term=2))
+
+
+def test_what_comes_behind_a_snapshot_without_what_is_in_it_or_after_a_gap_is_a_violation(saving: Lab) -> None:
+    saving.attached("n1")
+    saving.heard("n1", _snapshot(21, saving.delivered()[:20]))
+    for index in (21, 23):
+        with pytest.raises(Violation, match=f"n1 delivered 21 and then {index}"):
+            saving.heard("n1", Delivered(index, (_entry(saving.delivered()[index - 2]),)))
+
+
+def test_a_server_that_refuses_a_snapshot_and_has_no_later_one_is_noticed(saving: Lab) -> None:
+    server = saving.servers[0]
+    saving.heard("n1", Delivered(server.last_index + 1, tuple(_entry(b"%d" % number) for number in range(25, 30))))
+    assert saving._service is not None
+    ((number, index),) = saving._service._handed_over.items()
+    with pytest.raises(AssertionError, match=f"n1 does not keep a snapshot of {index}: no room"):
+        saving.heard("n1", Administered(number, "refused", reason="no room"))

@@ -22,7 +22,7 @@ from actors.interpreter import Recorder
 from actors.runtimes import RUNTIMES
 from actors.spec import RuntimeName
 from raft_core import ServerId, Settings
-from tests.lab.harness import SNAPSHOTS_AVAILABLE, TIME_LIMIT, Lab
+from tests.lab.harness import TIME_LIMIT, Lab
 from tests.lab.ports import RealPort, SimPort
 
 Engine: TypeAlias = Literal["sim", "threads", "processes"]
@@ -41,6 +41,13 @@ ONE_BY_ONE = replace(SIM_SETTINGS, max_entries_per_message=1)
 """With entries travelling alone.  A new leader's first message brings entries of older terms and its own no-op
 together, so what figure 8 is about hardly ever happens: an old entry on a majority of disks and no newer one there.  So
 in the simulation every other seed forbids that."""
+
+
+SMALL_CHUNK = 1024
+"""Bytes of a snapshot in one message, with every other seed: the larger ones then travel in several."""
+
+TRAILING = 3
+"""Entries that are kept behind a snapshot with every other two seeds; the lab's servers keep none."""
 
 
 class Variant(NamedTuple):
@@ -76,11 +83,11 @@ class Plan(NamedTuple):
     ordinary: tuple[Engine, ...] = ENGINES
     """Of these, where an ordinary test run plays it.  A campaign plays everything everywhere."""
     with_snapshots: bool = False
-    """Servers take snapshots."""
+    """Servers are given snapshots, and keep little or nothing in their logs of what is in them."""
 
     def runs_on(self, variant: Variant) -> bool:
-        """The one place that decides what is not run: part D, until peers can take snapshots."""
-        return variant.engine in self.engines and (SNAPSHOTS_AVAILABLE or not self.with_snapshots)
+        """The one place that decides what is not run."""
+        return variant.engine in self.engines
 
 
 _PLAN = "lab_plan"
@@ -110,21 +117,29 @@ def plan_of(function: object) -> Plan | None:
     return plan if isinstance(plan, Plan) else None
 
 
-def settings_of(variant: Variant, seed: int) -> Settings:
+def settings_of(plan: Plan, variant: Variant, seed: int) -> Settings:
     """How the servers of one run are set."""
-    if variant.is_real:
-        return REAL_SETTINGS
-    return ONE_BY_ONE if seed % 2 else SIM_SETTINGS
+    settings = REAL_SETTINGS if variant.is_real else ONE_BY_ONE if seed % 2 else SIM_SETTINGS
+    if plan.with_snapshots:
+        chunk = SMALL_CHUNK if seed % 2 else settings.snapshot_chunk_bytes
+        trailing = TRAILING if seed % 4 >= 2 else 0
+        return replace(settings, snapshot_entries=0, trailing_entries=trailing, snapshot_chunk_bytes=chunk)
+    return settings
 
 
 @contextmanager
 def open_lab(
-    plan: Plan, variant: Variant, seed: int, recorder_of: Callable[[ServerId], Recorder | None] = lambda name: None
+    plan: Plan,
+    variant: Variant,
+    seed: int,
+    recorder_of: Callable[[ServerId], Recorder | None] = lambda name: None,
+    *,
+    is_brief: bool = False,
 ) -> Iterator[Lab]:
     """A running cluster as the plan wants it (the lab's `make_config`).  It must be done with within the time limit.
 
-    `recorder_of`: who records what happens to a server, in a simulation."""
-    settings = settings_of(variant, seed)
+    `recorder_of`: who records what happens to a server, in a simulation.  `is_brief`: see `Lab`."""
+    settings = settings_of(plan, variant, seed)
     if variant.is_real:
         lab = Lab(
             lambda listener: RealPort(
@@ -133,12 +148,16 @@ def open_lab(
             plan.servers,
             seed=seed,
             patience=REAL_PATIENCE / REAL_SECOND,
+            with_snapshots=plan.with_snapshots,
+            is_brief=is_brief,
         )
     else:
         lab = Lab(
             lambda listener: SimPort(plan.servers, variant.runtime, settings, seed, listener, recorder_of),
             plan.servers,
             seed=seed,
+            with_snapshots=plan.with_snapshots,
+            is_brief=is_brief,
         )
     began = monotonic()
     try:
