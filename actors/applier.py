@@ -18,8 +18,7 @@ from msgspec import Struct
 from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
 from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Restored, Results
-from actors.snapshot_saving import Outcome
-from actors.snapshot_taking import ServiceOutside, SnapshotTaker, is_final
+from actors.snapshot_taking import Outcome, ServiceOutside, SnapshotTaker, is_final
 from raft_core import Configured, Entry, LogIndex, ServerId, Settings, Snapshot, Term
 
 ClientId: TypeAlias = int

@@ -27,56 +27,27 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Final, NoReturn, Protocol, TypeAlias
+from typing import Final, NoReturn
 
 from msgspec import MsgspecError, json, msgpack
 
 from actors.errors import ActorumError, PeerFailed, error_from_json
 from actors.machine import MachineHost
+from actors.snapshot_taking import Outcome, Saver, SavingHere, Tell
 from actors.storage.port import Snapshots
 from actors.storage.snapshots import SnapshotFiles
 from raft_core import Configured, LogIndex, Snapshot, Term
 
-Outcome: TypeAlias = Snapshot | ActorumError
-"""What became of saving."""
-Tell: TypeAlias = Callable[[Outcome], None]
-
 CAN_COPY: Final = sys.platform == "linux"
 SMALL: Final = 32 << 10
 """Bytes below which a copy of the process costs more than it spares."""
-UNKNOWN: Final = sys.maxsize
-"""Bytes of a state that was never saved."""
 POLITENESS: Final = 5
 """By how much a copy's priority is lower: it shall not take the processor from those who serve, nor wait for ever."""
 PATIENCE: Final = 300.0
 """Seconds after which a copy that says nothing is killed."""
 _PR_SET_PDEATHSIG: Final = 1
-
-
-class Saver(Protocol):
-    """Saves the state of one machine."""
-
-    def save(self, index: LogIndex, term: Term, configured: Configured, size: int, tell: Tell) -> Outcome | None:
-        """Save the state as it is now; `size` is a guess at its bytes.  None: `tell` will be called, in whatever
-        thread; until then nothing else is to be saved."""
-
-
-class SavingHere:
-    """In the thread that asks."""
-
-    def __init__(self, machine: MachineHost, snapshots: Snapshots) -> None:
-        self._machine = machine
-        self._snapshots = snapshots
-
-    def save(self, index: LogIndex, term: Term, configured: Configured, size: int, tell: Tell) -> Outcome | None:
-        """At once."""
-        try:
-            return self._snapshots.save(index, term, configured, self._machine.save())
-        except ActorumError as error:
-            return error
 
 
 def saver_of(machine: MachineHost, snapshots: Snapshots, *, behind: bool) -> Saver:

@@ -14,12 +14,12 @@ final.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
-from actors.snapshot_saving import UNKNOWN, Outcome, Saver, SavingHere, Tell
 from actors.storage.port import DiskFull, Snapshots, StorageError
 from raft_core import Configured, Entry, LogIndex, Settings, Snapshot, Term
 from raft_core.configuration import decode_configuration
@@ -33,6 +33,37 @@ ENTRY_BYTES = 16
 
 _CONFIGURATION: Final = EntryKind.CONFIGURATION
 """Every entry is compared with it, and a member of an enumeration takes long to look up."""
+
+
+Outcome: TypeAlias = Snapshot | ActorumError
+"""What became of saving."""
+Tell: TypeAlias = Callable[[Outcome], None]
+
+UNKNOWN: Final = sys.maxsize
+"""Bytes of a state that was never saved."""
+
+
+class Saver(Protocol):
+    """Saves the state of one machine."""
+
+    def save(self, index: LogIndex, term: Term, configured: Configured, size: int, tell: Tell) -> Outcome | None:
+        """Save the state as it is now; `size` is a guess at its bytes.  None: `tell` will be called, in whatever
+        thread; until then nothing else is to be saved."""
+
+
+class SavingHere:
+    """In the thread that asks."""
+
+    def __init__(self, machine: MachineHost, snapshots: Snapshots) -> None:
+        self._machine = machine
+        self._snapshots = snapshots
+
+    def save(self, index: LogIndex, term: Term, configured: Configured, size: int, tell: Tell) -> Outcome | None:
+        """At once."""
+        try:
+            return self._snapshots.save(index, term, configured, self._machine.save())
+        except ActorumError as error:
+            return error
 
 
 def _nobody(outcome: Outcome) -> None:

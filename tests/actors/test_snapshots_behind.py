@@ -17,8 +17,7 @@ from actors.errors import ActorumError, PeerFailed, SnapshotFailed
 from actors.machine import MachineHost
 from actors.machines.counter import Counter
 from actors.protocol import Administered, PeerMessage
-from actors.snapshot_saving import Outcome, SavingHere, Tell
-from actors.snapshot_taking import SnapshotTaker
+from actors.snapshot_taking import Outcome, SavingHere, SnapshotTaker, Tell
 from actors.spec import RuntimeName
 from actors.storage.memory_snapshots import MemorySnapshots
 from raft_core import Configured, Entry, EntryKind, LogIndex, Settings, Snapshot, Term, configuration
