@@ -11,12 +11,13 @@ only for the restarts:
 * *snapshots under load*: windows without a snapshot, and windows in which all three peers are told to take one, from
   the first request to the last answer, by turns; what counts is the ratio of their medians, and the longest time
   without an answer;
-* *a fresh peer under load*: its process is started first; then how long it takes from the request that it become a
-  learner until it has applied all that was committed at that moment, and the throughput meanwhile;
+* *a fresh peer under load*, three times: its process is started first; then how long it takes from the request that it
+  become a learner until it has applied all that was committed at that moment; the throughput before, meanwhile, and
+  afterwards, when there is one more to serve; then it is removed;
 * *restarts*: of a peer, from its start until it has applied what was committed; of all three at once, from their start
   until the first command is answered.
 
-Elections are counted as terms that went by, and are not expected before the restarts.
+Elections are counted as terms that went by in each part, and are not expected before the restarts.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
@@ -48,6 +50,8 @@ SHARES = 20
 """Samples on the way."""
 WINDOW = 2.0
 """Seconds without a snapshot."""
+FRESH = 3
+"""Fresh peers, one after the other."""
 PATIENCE = 60.0
 
 
@@ -79,11 +83,12 @@ class Figures:
     taking_seconds: list[float] = field(default_factory=list)
     longest_gap: float = 0.0
     """Seconds without an answer while snapshots were taken or sent."""
-    before_sending: float = 0.0
-    sending: float = 0.0
+    before_sending: list[float] = field(default_factory=list)
+    sending: list[float] = field(default_factory=list)
     """Commands a second while a fresh peer is brought up to date."""
-    catch_up_seconds: float = 0.0
-    elections: int = 0
+    after_sending: list[float] = field(default_factory=list)
+    catch_up_seconds: list[float] = field(default_factory=list)
+    elections: dict[str, int] = field(default_factory=dict)
     restart_of_one: float = 0.0
     restart_of_all: float = 0.0
 
@@ -141,17 +146,21 @@ class Run:
     def all_of_it(self, commands: int, windows: int, tell: Callable[[str], None]) -> None:
         """See the module."""
         self._fill()
-        term, load = self._term(), Load(self._submit, self.figures.in_flight)
+        load = Load(self._submit, self.figures.in_flight)
         try:
-            self._bounds(load, commands, tell)
+            self._counting_elections("bounds", lambda: self._bounds(load, commands, tell))
             load.longest_gap = 0.0
-            self._snapshots_under_load(load, windows, tell)
-            self._fresh_peer(load)
+            self._counting_elections("taken", lambda: self._snapshots_under_load(load, windows, tell))
+            self._counting_elections("sent", lambda: self._fresh_peers(load, tell))
             self.figures.longest_gap = load.longest_gap
-            self.figures.elections = self._term() - term
         finally:
             load.stop()
         self._restarts()
+
+    def _counting_elections(self, part: str, work: Callable[[], None]) -> None:
+        term = self._term()
+        work()
+        self.figures.elections[part] = self._term() - term
 
     def _fill(self) -> None:
         """Every key once, so that the state has its size from the beginning."""
@@ -209,11 +218,17 @@ class Run:
             for done in [hands.submit(self._cluster.snapshot, name, timeout=PATIENCE) for name in self._cluster.nodes]:
                 done.result()
 
-    def _fresh_peer(self, load: Load) -> None:
+    def _fresh_peers(self, load: Load, tell: Callable[[str], None]) -> None:
         figures = self.figures
-        name = self._cluster.supervisor.add(None)
-        figures.before_sending = load.rate(lambda: sleep(WINDOW))[0]
-        figures.sending, figures.catch_up_seconds = load.rate(lambda: self._bring_up_to_date(name))
+        for _ in range(FRESH):
+            name = self._cluster.supervisor.add(None)
+            figures.before_sending.append(load.rate(lambda: sleep(WINDOW))[0])
+            rate, seconds = load.rate(partial(self._bring_up_to_date, name))
+            figures.sending.append(rate)
+            figures.catch_up_seconds.append(seconds)
+            figures.after_sending.append(load.rate(lambda: sleep(WINDOW))[0])
+            tell(f"before {figures.before_sending[-1]:,.0f}/s, sending {rate:,.0f}/s for {seconds:.3f} s")
+            self._cluster.remove(name, timeout=PATIENCE)
 
     def _bring_up_to_date(self, name: str) -> None:
         wanted = max(status.commit_index for status in self._cluster.status().values() if status is not None)
@@ -298,10 +313,17 @@ def table(runs: list[Figures]) -> list[str]:
         ("largest directory, MiB: the same, and its peak", lambda one: _along(one, "disk")),
         ("taking a snapshot lasts, s", lambda one: f"{median(one.taking_seconds):.2f}"),
         ("throughput meanwhile / before", lambda one: f"{median(one.taking) / median(one.quiet):.2f}"),
-        ("a fresh peer catches up in, s", lambda one: f"{one.catch_up_seconds:.2f}"),
-        ("throughput meanwhile / before (sent)", lambda one: f"{one.sending / one.before_sending:.2f}"),
+        ("a fresh peer catches up in, s", lambda one: f"{median(one.catch_up_seconds):.2f}"),
+        (
+            "throughput meanwhile / before it came",
+            lambda one: f"{median(one.sending) / median(one.before_sending):.2f}",
+        ),
+        (
+            "throughput afterwards, with it / before",
+            lambda one: f"{median(one.after_sending) / median(one.before_sending):.2f}",
+        ),
         ("longest time without an answer, s", lambda one: f"{one.longest_gap:.3f}"),
-        ("elections", lambda one: f"{one.elections}"),
+        ("elections", lambda one: ", ".join(f"{count} ({part})" for part, count in one.elections.items())),
         ("restart of a peer, s", lambda one: f"{one.restart_of_one:.2f}"),
         ("restart of all, s", lambda one: f"{one.restart_of_all:.2f}"),
     ]
