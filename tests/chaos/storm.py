@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ class Outcome:
 def run(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Outcome:
     """One cluster, one storm, one verdict."""
     outcome, left, began = Outcome(plan), Tally(), monotonic()
-    with nothing_left_behind(left), _started(plan) as store, _witnessed(store.cluster) as witness:
+    with _own_directory(), nothing_left_behind(left), _started(plan) as store, _witnessed(store.cluster) as witness:
         storm = Storm(store.cluster, witness, tell)
         try:
             _live_through(plan, store, storm, outcome)
@@ -116,6 +117,17 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Outcome:
     outcome.judgement = judge(outcome.history)
     outcome.figures["seconds"] = round(monotonic() - began, 1)
     return outcome
+
+
+@contextmanager
+def _own_directory() -> Iterator[None]:
+    """What is left behind here is ours: other programs may use the common one."""
+    with tempfile.TemporaryDirectory(prefix="storm-") as directory:
+        kept, tempfile.tempdir = tempfile.tempdir, directory
+        try:
+            yield
+        finally:
+            tempfile.tempdir = kept
 
 
 @contextmanager
