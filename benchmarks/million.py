@@ -9,20 +9,22 @@ only for the restarts:
 * *bounds*: all commands, with snapshots as they come by default; resident memory and bytes on disk of each peer, every
   twentieth of the way;
 * *snapshots under load*: windows without a snapshot, and windows in which all three peers are told to take one, from
-  the first request to the last answer, by turns; what counts is the ratio of their medians, and the longest time
-  without an answer;
+  the first request to the last answer, by turns;
 * *a fresh peer under load*, three times: its process is started first; then how long it takes from the request that it
   become a learner until it has applied all that was committed at that moment; the throughput before, meanwhile, and
   afterwards, when there is one more to serve; then it is removed;
 * *restarts*: of a peer, from its start until it has applied what was committed; of all three at once, from their start
   until the first command is answered.
 
-Elections are counted as terms that went by in each part, and are not expected before the restarts.
+Elections are counted as terms that went by, in each kind of window.  What counts are ratios: of commands a second, and
+of commands for a second of processor time of all processes (copies of peers that save a state included), which is what
+throughput follows where nothing else runs, and depends less on what else does.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import threading
 from collections import deque
@@ -34,13 +36,13 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from actors.calls import Call
 from actors.cluster import Cluster
 from actors.machines.counter import Counter
 from actors.machines.key_value import KeyValue
-from benchmarks.measuring import host, resident_mib, write_json
+from benchmarks.measuring import TICKS, host, resident_mib, write_json
 from raft_core import Settings
 
 Submit: TypeAlias = Callable[[int], Call[Any]]
@@ -65,6 +67,16 @@ class Sample:
     disk: dict[str, float]
 
 
+class Window(NamedTuple):
+    """Some time under load."""
+
+    commands: int
+    seconds: float
+    processor: float
+    """Seconds of processor time, of all processes."""
+    elections: int
+
+
 @dataclass
 class Figures:
     """One run."""
@@ -76,19 +88,10 @@ class Figures:
     seconds: float = 0.0
     samples: list[Sample] = field(default_factory=list)
     snapshot_mib: float = 0.0
-    quiet: list[float] = field(default_factory=list)
-    """Commands a second in windows without a snapshot."""
-    taking: list[float] = field(default_factory=list)
-    """The same while one is taken."""
-    taking_seconds: list[float] = field(default_factory=list)
     longest_gap: float = 0.0
     """Seconds without an answer while snapshots were taken or sent."""
-    before_sending: list[float] = field(default_factory=list)
-    sending: list[float] = field(default_factory=list)
-    """Commands a second while a fresh peer is brought up to date."""
-    after_sending: list[float] = field(default_factory=list)
-    catch_up_seconds: list[float] = field(default_factory=list)
-    elections: dict[str, int] = field(default_factory=dict)
+    windows: dict[str, list[Window]] = field(default_factory=dict)
+    """Of each kind: quiet, taking; before, sending, after."""
     restart_of_one: float = 0.0
     restart_of_all: float = 0.0
 
@@ -126,13 +129,6 @@ class Load:
         self._stopping = True
         self._thread.join()
 
-    def rate(self, work: Callable[[], object]) -> tuple[float, float]:
-        """Commands a second, and seconds, while `work` is done."""
-        answered, began = self.answered, perf_counter()
-        work()
-        seconds = perf_counter() - began
-        return (self.answered - answered) / seconds, seconds
-
 
 class Run:
     """One cluster, measured."""
@@ -148,19 +144,24 @@ class Run:
         self._fill()
         load = Load(self._submit, self.figures.in_flight)
         try:
-            self._counting_elections("bounds", lambda: self._bounds(load, commands, tell))
+            self._window("all", load, lambda: self._bounds(load, commands, tell))
             load.longest_gap = 0.0
-            self._counting_elections("taken", lambda: self._snapshots_under_load(load, windows, tell))
-            self._counting_elections("sent", lambda: self._fresh_peers(load, tell))
+            self._snapshots_under_load(load, windows, tell)
+            self._fresh_peers(load, tell)
             self.figures.longest_gap = load.longest_gap
         finally:
             load.stop()
         self._restarts()
 
-    def _counting_elections(self, part: str, work: Callable[[], None]) -> None:
-        term = self._term()
+    def _window(self, kind: str, load: Load, work: Callable[[], object]) -> str:
+        """What happens under `load` while `work` is done; in words, too."""
+        processes = [os.getpid(), *(one for _, _, one in self._cluster.supervisor.members().values())]
+        term, answered, used, began = self._term(), load.answered, _processor(processes), perf_counter()
         work()
-        self.figures.elections[part] = self._term() - term
+        seconds = perf_counter() - began
+        window = Window(load.answered - answered, seconds, _processor(processes) - used, self._term() - term)
+        self.figures.windows.setdefault(kind, []).append(window)
+        return f"{kind}: {window.commands / seconds:,.0f}/s for {seconds:.3f} s, {window.processor:.2f} s of processors"
 
     def _fill(self) -> None:
         """Every key once, so that the state has its size from the beginning."""
@@ -203,15 +204,11 @@ class Run:
         return sizes
 
     def _snapshots_under_load(self, load: Load, windows: int, tell: Callable[[str], None]) -> None:
-        figures = self.figures
         for _ in range(windows):
-            figures.quiet.append(load.rate(lambda: sleep(WINDOW))[0])
-            rate, seconds = load.rate(self._snapshot_everywhere)
-            figures.taking.append(rate)
-            figures.taking_seconds.append(seconds)
-            tell(f"quiet {figures.quiet[-1]:,.0f}/s, taking a snapshot {rate:,.0f}/s for {seconds:.3f} s")
+            tell(self._window("quiet", load, lambda: sleep(WINDOW)))
+            tell(self._window("taking", load, self._snapshot_everywhere))
         files = [path.stat().st_size for path in self._directory.rglob("*.snapshot")]
-        figures.snapshot_mib = max(files, default=0) / (1 << 20)
+        self.figures.snapshot_mib = max(files, default=0) / (1 << 20)
 
     def _snapshot_everywhere(self) -> None:
         with ThreadPoolExecutor(len(self._cluster.nodes)) as hands:
@@ -219,15 +216,11 @@ class Run:
                 done.result()
 
     def _fresh_peers(self, load: Load, tell: Callable[[str], None]) -> None:
-        figures = self.figures
         for _ in range(FRESH):
             name = self._cluster.supervisor.add(None)
-            figures.before_sending.append(load.rate(lambda: sleep(WINDOW))[0])
-            rate, seconds = load.rate(partial(self._bring_up_to_date, name))
-            figures.sending.append(rate)
-            figures.catch_up_seconds.append(seconds)
-            figures.after_sending.append(load.rate(lambda: sleep(WINDOW))[0])
-            tell(f"before {figures.before_sending[-1]:,.0f}/s, sending {rate:,.0f}/s for {seconds:.3f} s")
+            tell(self._window("before", load, lambda: sleep(WINDOW)))
+            tell(self._window("sending", load, partial(self._bring_up_to_date, name)))
+            tell(self._window("after", load, lambda: sleep(WINDOW)))
             self._cluster.remove(name, timeout=PATIENCE)
 
     def _bring_up_to_date(self, name: str) -> None:
@@ -311,19 +304,13 @@ def table(runs: list[Figures]) -> list[str]:
         ("snapshot, MiB", lambda one: f"{one.snapshot_mib:.1f}"),
         ("largest peer, MiB: a tenth, half, all of the way", lambda one: _along(one, "resident")),
         ("largest directory, MiB: the same, and its peak", lambda one: _along(one, "disk")),
-        ("taking a snapshot lasts, s", lambda one: f"{median(one.taking_seconds):.2f}"),
-        ("throughput meanwhile / before", lambda one: f"{median(one.taking) / median(one.quiet):.2f}"),
-        ("a fresh peer catches up in, s", lambda one: f"{median(one.catch_up_seconds):.2f}"),
-        (
-            "throughput meanwhile / before it came",
-            lambda one: f"{median(one.sending) / median(one.before_sending):.2f}",
-        ),
-        (
-            "throughput afterwards, with it / before",
-            lambda one: f"{median(one.after_sending) / median(one.before_sending):.2f}",
-        ),
+        ("taking a snapshot lasts, s", lambda one: f"{_lasts(one, 'taking'):.2f}"),
+        ("throughput meanwhile / before: by time, by processor time", lambda one: _ratios(one, "taking", "quiet")),
+        ("a fresh peer catches up in, s", lambda one: f"{_lasts(one, 'sending'):.2f}"),
+        ("throughput meanwhile / before: the same", lambda one: _ratios(one, "sending", "before")),
+        ("throughput afterwards, with it / before: the same", lambda one: _ratios(one, "after", "before")),
         ("longest time without an answer, s", lambda one: f"{one.longest_gap:.3f}"),
-        ("elections", lambda one: ", ".join(f"{count} ({part})" for part, count in one.elections.items())),
+        ("elections", _elections),
         ("restart of a peer, s", lambda one: f"{one.restart_of_one:.2f}"),
         ("restart of all, s", lambda one: f"{one.restart_of_all:.2f}"),
     ]
@@ -331,6 +318,32 @@ def table(runs: list[Figures]) -> list[str]:
     lines.append("|---|" + "---:|" * len(runs))
     lines += [f"| {title} | " + " | ".join(show(one) for one in runs) + " |" for title, show in rows]
     return lines
+
+
+def _lasts(one: Figures, kind: str) -> float:
+    return median(window.seconds for window in one.windows[kind])
+
+
+def _ratios(one: Figures, kind: str, other: str) -> str:
+    def rates(kind: str) -> tuple[float, float]:
+        windows = one.windows[kind]
+        by_time = median(window.commands / window.seconds for window in windows)
+        return by_time, sum(window.commands for window in windows) / sum(window.processor for window in windows)
+
+    return ", ".join(f"{mine / others:.2f}" for mine, others in zip(rates(kind), rates(other), strict=True))
+
+
+def _elections(one: Figures) -> str:
+    return ", ".join(f"{sum(w.elections for w in windows)} {kind}" for kind, windows in one.windows.items())
+
+
+def _processor(process_ids: list[int]) -> float:
+    """Processor time used so far by these processes and by their children that have ended."""
+    total = 0
+    for process_id in filter(None, process_ids):
+        fields = Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()
+        total += sum(map(int, fields[11:15]))
+    return total / TICKS
 
 
 def _along(one: Figures, what: str) -> str:
