@@ -16,8 +16,8 @@ Rules of the file:
 
 Two fields that hold the same list come back with a list each: a machine must not depend on that.
 
-Measured (CPython 3.11, processor time): a dict of 1,000,000 strings is saved in 1.3 s, nearly all of it the check of
-rule 1, and read back in 0.7 s.
+Measured (CPython 3.11, processor time): a dict of 1,000,000 strings is saved in 0.8 s, one of 100,000 structs with
+three fields in 0.15 s, most of it the check of rule 1; they are read back in 0.4 s and 0.05 s.
 Rejected: pickle (runs what it is given, and ties the bytes to the names of classes); msgspec's deterministic order
 (sorts dicts, against rule 1); a struct for each version (the user would have to keep the old ones).
 """
