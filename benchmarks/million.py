@@ -9,7 +9,7 @@ only for the restarts:
 * *bounds*: all commands, with snapshots as they come by default; resident memory and bytes on disk of each peer, every
   twentieth of the way;
 * *snapshots under load*: windows without a snapshot, and windows in which all three peers are told to take one, from
-  the first request to the last answer, by turns;
+  the first request to the last answer, by turns and as long as the ones before them, for what may go wrong meanwhile;
 * *a fresh peer under load*, three times: its process is started first; then how long it takes from the request that it
   become a learner until it has applied all that was committed at that moment; the throughput before, meanwhile, and
   afterwards, when there is one more to serve; then it is removed;
@@ -51,7 +51,7 @@ VALUE = "x" * 180
 SHARES = 20
 """Samples on the way."""
 WINDOW = 2.0
-"""Seconds without a snapshot."""
+"""Seconds without a snapshot, at least."""
 FRESH = 3
 """Fresh peers, one after the other."""
 PATIENCE = 60.0
@@ -205,10 +205,15 @@ class Run:
 
     def _snapshots_under_load(self, load: Load, windows: int, tell: Callable[[str], None]) -> None:
         for _ in range(windows):
-            tell(self._window("quiet", load, lambda: sleep(WINDOW)))
+            tell(self._window("quiet", load, lambda: sleep(self._latest("taking"))))
             tell(self._window("taking", load, self._snapshot_everywhere))
         files = [path.stat().st_size for path in self._directory.rglob("*.snapshot")]
         self.figures.snapshot_mib = max(files, default=0) / (1 << 20)
+
+    def _latest(self, kind: str) -> float:
+        """Seconds that the latest window of this kind lasted, or as many as are usual."""
+        windows = self.figures.windows.get(kind, [])
+        return max(WINDOW, windows[-1].seconds) if windows else WINDOW
 
     def _snapshot_everywhere(self) -> None:
         with ThreadPoolExecutor(len(self._cluster.nodes)) as hands:
@@ -218,7 +223,7 @@ class Run:
     def _fresh_peers(self, load: Load, tell: Callable[[str], None]) -> None:
         for _ in range(FRESH):
             name = self._cluster.supervisor.add(None)
-            tell(self._window("before", load, lambda: sleep(WINDOW)))
+            tell(self._window("before", load, lambda: sleep(self._latest("sending"))))
             tell(self._window("sending", load, partial(self._bring_up_to_date, name)))
             tell(self._window("after", load, lambda: sleep(WINDOW)))
             self._cluster.remove(name, timeout=PATIENCE)
