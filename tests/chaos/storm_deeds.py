@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, sleep
@@ -30,6 +30,8 @@ PATIENCE = 60.0
 """Seconds for what must happen: a peer that was killed is back, somebody leads."""
 OPERATION_TIMEOUT = 20.0
 """Seconds that the administrator gives an operation."""
+LONGEST_WAIT = 4.0
+"""Seconds after which harm is ended, because an operation may wait for the very peer that it befell."""
 FEWEST_VOTERS = 3
 _LOOK = 0.3
 """Seconds that a peer gets to say how it is."""
@@ -112,8 +114,10 @@ class Storm:
             self._hand.shutdown()
 
     def _finish(self) -> None:
-        """What is under way comes to its end."""
+        """What is under way comes to its end; if it waits for somebody who is harmed, harm ends before."""
         if self._under_way is not None:
+            if not wait([self._under_way], LONGEST_WAIT).done:
+                self._end_harm()
             self._under_way.result()
         self._under_way, self._wished = None, []
 
