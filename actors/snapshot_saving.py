@@ -43,9 +43,9 @@ from raft_core import Configured, LogIndex, Snapshot, Term
 CAN_COPY: Final = sys.platform == "linux"
 SMALL: Final = 32 << 10
 """Bytes below which a copy of the process costs more than it spares."""
-POLITENESS: Final = 5
+POLITENESS: Final = 10
 """By how much a copy's priority is lower: it shall not take the processor from those who serve, nor wait for ever."""
-PATIENCE: Final = 300.0
+PATIENCE: Final = 600.0
 """Seconds after which a copy that says nothing is killed."""
 _PR_SET_PDEATHSIG: Final = 1
 
