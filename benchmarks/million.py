@@ -17,8 +17,8 @@ only for the restarts:
   until the first command is answered.
 
 Elections are counted as terms that went by, in each kind of window.  What counts are ratios: of commands a second, and
-of commands for a second of processor time of all processes (copies of peers that save a state included), which is what
-throughput follows where nothing else runs, and depends less on what else does.
+of commands for a second of processor time of all who serve (copies of peers that save a state included, a fresh peer
+not: it has a machine of its own elsewhere), which depends less on what else runs.
 """
 
 from __future__ import annotations
@@ -153,9 +153,10 @@ class Run:
             load.stop()
         self._restarts()
 
-    def _window(self, kind: str, load: Load, work: Callable[[], object]) -> str:
-        """What happens under `load` while `work` is done; in words, too."""
-        processes = [os.getpid(), *(one for _, _, one in self._cluster.supervisor.members().values())]
+    def _window(self, kind: str, load: Load, work: Callable[[], object], fresh: str = "") -> str:
+        """What happens under `load` while `work` is done; in words, too.  What `fresh` itself does is not counted."""
+        members = self._cluster.supervisor.members()
+        processes = [os.getpid(), *(one for name, (_, _, one) in members.items() if name != fresh)]
         term, answered, used, began = self._term(), load.answered, _processor(processes), perf_counter()
         work()
         seconds = perf_counter() - began
@@ -223,9 +224,9 @@ class Run:
     def _fresh_peers(self, load: Load, tell: Callable[[str], None]) -> None:
         for _ in range(FRESH):
             name = self._cluster.supervisor.add(None)
-            tell(self._window("before", load, lambda: sleep(self._latest("sending"))))
-            tell(self._window("sending", load, partial(self._bring_up_to_date, name)))
-            tell(self._window("after", load, lambda: sleep(WINDOW)))
+            tell(self._window("before", load, lambda: sleep(self._latest("sending")), name))
+            tell(self._window("sending", load, partial(self._bring_up_to_date, name), name))
+            tell(self._window("after", load, lambda: sleep(WINDOW), name))
             self._cluster.remove(name, timeout=PATIENCE)
 
     def _bring_up_to_date(self, name: str) -> None:
