@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,16 +35,18 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 from actors.calls import Call
-from actors.cluster import Cluster
+from actors.client import Client
+from actors.cluster import Cluster, ClusterHandle
 from actors.machines.counter import Counter
 from actors.machines.key_value import KeyValue
+from actors.supervisor import Supervisor
 from benchmarks.measuring import TICKS, host, resident_mib, write_json
+from benchmarks.million_load import Load, Submit
 from raft_core import Settings
 
-Submit: TypeAlias = Callable[[int], Call[Any]]
 KEYS = 100_000
 VALUE = "x" * 180
 SHARES = 20
@@ -94,40 +95,6 @@ class Figures:
     """Of each kind: quiet, taking; before, sending, after."""
     restart_of_one: float = 0.0
     restart_of_all: float = 0.0
-
-
-class Load:
-    """A thread that keeps commands under way until it is told to stop."""
-
-    def __init__(self, submit: Submit, in_flight: int) -> None:
-        self._submit = submit
-        self._in_flight = in_flight
-        self._stopping = False
-        self.answered = 0
-        self.longest_gap = 0.0
-        """Seconds between two answers; may be set to 0."""
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        calls: deque[Call[Any]] = deque()
-        number, last = 0, perf_counter()
-        while not self._stopping:
-            while len(calls) < self._in_flight:
-                calls.append(self._submit(number))
-                number += 1
-            calls.popleft().result(PATIENCE)
-            self.answered += 1
-            now = perf_counter()
-            self.longest_gap, last = max(self.longest_gap, now - last), now
-        for call in calls:
-            call.result(PATIENCE)
-            self.answered += 1
-
-    def stop(self) -> None:
-        """Submit no more and wait for the rest."""
-        self._stopping = True
-        self._thread.join()
 
 
 class Run:
@@ -265,19 +232,36 @@ def _both(sample: Sample) -> str:
 
 
 @contextmanager
+def _own_client(cluster: Cluster) -> Iterator[ClusterHandle]:
+    """For the load alone: who looks at peers with the same client would read its answers, and slow it down."""
+    supervisor = cluster.supervisor
+    client = Client(timeout=PATIENCE, health=supervisor.health)
+    assert isinstance(supervisor, Supervisor)
+    number = supervisor.add_client(client)
+    try:
+        yield ClusterHandle(client, cluster)
+    finally:
+        supervisor.remove_client(number)
+        client.close()
+
+
+@contextmanager
 def _started(
     machine: str, storage: Literal["memory", "sqlite"], directory: Path
 ) -> Iterator[tuple[Cluster, Callable[[int], Call[Any]]]]:
     """A cluster whose files are in `directory`, and its command number so and so."""
-    kept = tempfile.tempdir
-    tempfile.tempdir = str(directory)
+    kept, tempfile.tempdir = tempfile.tempdir, str(directory)
+    kind: Any = Counter if machine == "counter" else KeyValue
     try:
-        if machine == "counter":
-            with Counter.cluster(storage=storage, settings=Settings(), timeout=PATIENCE) as counter:
-                yield counter.cluster, lambda number: counter.incr.submit(1)
-        else:
-            with KeyValue.cluster(storage=storage, settings=Settings(), timeout=PATIENCE) as store:
-                yield store.cluster, lambda number: store.put.submit(f"key {number % KEYS}", VALUE)
+        with (
+            kind.cluster(storage=storage, settings=Settings(), timeout=PATIENCE) as started,
+            _own_client(started.cluster) as handle,
+        ):
+            mine = kind._bound(handle)
+            if machine == "counter":
+                yield started.cluster, lambda number: mine.incr.submit(1)
+            else:
+                yield started.cluster, lambda number: mine.put.submit(f"key {number % KEYS}", VALUE)
     finally:
         tempfile.tempdir = kept
 
