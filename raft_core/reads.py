@@ -130,11 +130,13 @@ def settle_followers_reads(server: Server, follower: Follower) -> Transition:
 
 
 def abandoned_reads(before: Server, after: Server) -> tuple[Effect, ...]:
-    """What a follower had asked its leader and can ask it no more, once it follows another or none."""
+    """What a follower had asked its leader and can ask it no more, once it follows another or none, or the same in
+    another term: that leader has forgotten what it was asked before."""
     role = before.role
     if not isinstance(role, Follower) or not (role.asked_reads or role.pending_reads):
         return ()
-    if isinstance(after.role, Follower) and after.role.leader_id == role.leader_id:
+    is_same_term = before.current_term == after.current_term
+    if is_same_term and isinstance(after.role, Follower) and after.role.leader_id == role.leader_id:
         return ()
     read_ids = sum((read.read_ids for read in role.pending_reads), role.asked_reads)
     return (ReadRefused(read_ids, after.leader_id),)

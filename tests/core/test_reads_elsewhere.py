@@ -129,6 +129,13 @@ def test_a_follower_that_loses_its_leader_hands_the_reads_back() -> None:
     assert ReadRefused((7, 8), "n3") in step(waiting, new_leader).effects
 
 
+def test_a_follower_whose_leader_leads_again_in_a_later_term_hands_the_reads_back() -> None:
+    waiting = step(_asking(), received("n1", RequestReadIndexResult(1, (8,), 9))).server
+    after, effects = step(waiting, received("n1", AppendEntries(2, "n1", 2, 1, (), 2)))
+    assert ReadRefused((7, 8), "n1") in effects
+    assert isinstance(after.role, Follower) and not (after.role.asked_reads or after.role.pending_reads)
+
+
 def test_a_follower_that_leads_in_the_same_step_hands_the_reads_back_too() -> None:
     """The others have left: one vote is a majority."""
     alone = replace(_asking(), configurations=(Configured(0, configuration(["n2"])),))
