@@ -15,6 +15,10 @@ from msgspec.structs import replace
 
 from raft_core.types import Settings
 
+LEASE_DRIFT = 0.05
+"""Where reads by lease are allowed, clocks drift no more than this and never jump: two of them differ by a tenth at
+most, which is what leases are safe with (thesis 6.4.1)."""
+
 
 class Adversary(Struct, frozen=True, kw_only=True):
     """Durations are milliseconds of simulated time, chances are for each message or each event.
@@ -57,10 +61,19 @@ class Adversary(Struct, frozen=True, kw_only=True):
     """Clocks run between 1 - drift and 1 + drift times as fast as they should."""
     batched: bool = False
     """A server takes everything that waits in one turn (`step_all`)."""
+    snapshot_every: int = 0
+    """Applied entries after which a server takes a snapshot; 0: never."""
+    spoils: float = 0.0
+    """Chance that a part of a snapshot is not what was sent."""
+    change_every: float = 0.0
+    """Mean time between wishes for other members; 0: none ever."""
+    transfer_every: float = 0.0
+    """Mean time between wishes for another leader; 0: none ever."""
 
     def at_peace(self) -> Adversary:
         """The same world when all faults have ended."""
-        return replace(self, loss=0.0, repetition=0.0, slowest=min(self.slowest, 20.0), misfortune_every=0.0)
+        kind = replace(self, loss=0.0, repetition=0.0, slowest=min(self.slowest, 20.0), misfortune_every=0.0)
+        return replace(kind, spoils=0.0, change_every=0.0, transfer_every=0.0)
 
 
 def drawn(random: Random) -> Adversary:
@@ -85,9 +98,13 @@ def drawn(random: Random) -> Adversary:
         cuts=random.random() < 0.7,
         pauses=random.random() < 0.4,
         slow_spells=random.random() < 0.4,
-        clock_jumps=random.random() < 0.2,
-        clock_drift=random.choice((0.0, 0.0, 0.1, 0.4)),
+        clock_jumps=random.random() < 0.2 and not settings.lease_reads,
+        clock_drift=random.choice((0.0, 0.0, 0.1, 0.4) if not settings.lease_reads else (0.0, 0.03, LEASE_DRIFT)),
         batched=random.random() < 0.4,
+        snapshot_every=random.choice((0, 0, 1, 5, 20, 60)),
+        spoils=random.choice((0.0, 0.0, 0.02, 0.2)),
+        change_every=random.choice((0.0, 0.0, 50.0, 300.0, 1_500.0)),
+        transfer_every=random.choice((0.0, 0.0, 0.0, 100.0, 1_000.0)),
     )
 
 
@@ -101,6 +118,10 @@ def _settings(random: Random) -> Settings:
         max_uncommitted_entries=random.choice((3, 20, 1_000)),
         max_uncommitted_bytes=random.choice((100, 100_000)),
         max_unapplied_entries=random.choice((5, 1_000)),
+        max_promotion_lag=random.choice((0, 5, 1_000)),
+        snapshot_chunk_bytes=random.choice((16, 60, 10_000)),
+        trailing_entries=random.choice((0, 0, 3, 30)),
         pre_vote=random.random() < 0.7,
         check_quorum=random.random() < 0.7,
+        lease_reads=random.random() < 0.4,
     )

@@ -19,8 +19,9 @@ from msgspec import Struct
 from raft_core.types import Settings
 from raft_core.verify.adversary import Adversary, drawn
 from raft_core.verify.invariants import Violation
+from raft_core.verify.recording import recorded
 from raft_core.verify.rerun import Rerun
-from raft_core.verify.schedule import Decision, recorded
+from raft_core.verify.schedule import Decision
 from raft_core.verify.shrinking import shrink
 from raft_core.verify.simulation import Turn, Watcher
 

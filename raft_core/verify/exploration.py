@@ -2,7 +2,8 @@
 
 What may happen in a situation: any message under way arrives (so messages overtake each other at will; one that never
 arrives is lost), arrives and stays (a repetition), any server's election or heartbeat timer runs out, any server
-crashes and comes back, a client asks for a command or a read.  The bounds say how often.  Within them *nothing is left
+crashes and comes back, a client asks for a command or a read, an administrator for other members or another leader,
+a state machine is put into a snapshot.  The bounds say how often.  Within them *nothing is left
 out*: when the search ends by itself, no schedule whatsoever breaks a rule.
 
     >>> explored = explore(Bounds(terms=1, commands=1, crashes=0, heartbeats=0))
@@ -21,22 +22,23 @@ only a search without it finds.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from raft_core.effects import Send
-from raft_core.events import ElectionTimeout, Event, HeartbeatTimeout, Proposed, ReadRequested, Received
-from raft_core.state import Leader
+from raft_core.events import Received
 from raft_core.types import Settings
 from raft_core.verify.exploration_cells import Cell
 from raft_core.verify.exploration_rules import Rules
+from raft_core.verify.exploration_starts import Election, after_elections
+from raft_core.verify.exploration_wishes import happenings
 from raft_core.verify.invariants import Violation
 from raft_core.verify.local_states import Atlas, LocalNumber, PacketNumber
 from raft_core.verify.simulation import Turn
-from raft_core.verify.situations import NOBODY, Action, Bounds, Situation, Spent
+from raft_core.verify.situations import Action, Bounds, Situation, Spent
 from raft_core.verify.symmetry import Symmetry
 
 Told: TypeAlias = Callable[[int, int], object]
@@ -65,13 +67,18 @@ class Explored(Struct, frozen=True, kw_only=True):
 class Explorer:
     """The search."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, elections: Sequence[Election] = ()) -> None:
         self.bounds = bounds
+        self.elections = tuple(elections)
+        """What has gone before."""
         self.names = tuple(f"n{number}" for number in range(1, bounds.servers + 1))
         settings = Settings(
-            pre_vote=bounds.pre_vote, check_quorum=False, max_entries_per_message=bounds.entries_per_message
+            pre_vote=bounds.pre_vote,
+            check_quorum=False,
+            max_entries_per_message=bounds.entries_per_message,
+            trailing_entries=0,
         )
-        self.atlas = Atlas(self.names, settings)
+        self.atlas = Atlas(self.names, settings, founders=self.names[: bounds.members or bounds.servers])
         self._symmetry = Symmetry(self.atlas)
         self._places = {name: place for place, name in enumerate(self.names)}
         self._rules = Rules(self.atlas)
@@ -79,14 +86,11 @@ class Explorer:
         self._action_numbers: dict[Action, int] = {}
         self._parents = array("q", [-1])
         self._reasons = array("q", [-1])
-        self._timeout = self.atlas.event(ElectionTimeout(0))
-        self._heartbeat = self.atlas.event(HeartbeatTimeout())
         self._arrivals: dict[PacketNumber, tuple[int, int, Action, Action]] = {}
 
     def start(self) -> Situation:
-        """All servers are new."""
-        locals_ = tuple(self.atlas.fresh(name) for name in self.names)
-        return Situation(locals_, frozenset(), (NOBODY,) * (self.bounds.terms + 1), (), Spent())
+        """All servers are new, but for the elections that went before."""
+        return after_elections(self.atlas, self.bounds, self.elections).situation
 
     def run(
         self, most: int | None = None, told: Callable[[int, int], object] = lambda depth, situations: None
@@ -109,7 +113,8 @@ class Explorer:
                             seen.add(key)
                             following.append((self._remember(number, action), after))
                 except _Broken as broken:
-                    schedule = (*self._schedule(number), broken.action)
+                    before = after_elections(self.atlas, self.bounds, self.elections).schedule
+                    schedule = (*before, *self._schedule(number), broken.action)
                     return self._explored(len(seen), depth + 1, broken.violation, schedule, is_exhausted=False)
                 if most is not None and len(seen) >= most:
                     break
@@ -140,7 +145,7 @@ class Explorer:
 
     def _key(self, situation: Situation) -> int:
         locals_, packets, leaders, committed, spent = situation
-        return self._symmetry.key(locals_, packets, leaders, (committed, spent))
+        return self._symmetry.key(locals_, packets, leaders, committed, spent)
 
     def _remember(self, parent: int, action: Action) -> int:
         number = self._action_numbers.setdefault(action, len(self._actions))
@@ -172,35 +177,14 @@ class Explorer:
 
     def _at(self, situation: Situation, place: int, number: LocalNumber) -> Iterator[tuple[Action, Situation]]:
         """What may happen at one server, apart from messages."""
-        bounds, spent, server = self.bounds, situation.spent, self.atlas.locals[number].server
-        if isinstance(server.role, Leader):
-            if spent.heartbeats < bounds.heartbeats:
-                more = spent._replace(heartbeats=spent.heartbeats + 1)
-                action = Action("heartbeat", place, HeartbeatTimeout())
-                yield from self._happens(situation, action, place, self._heartbeat, more)
-            yield from self._asked(situation, place)
-        elif server.current_term < bounds.terms:
-            action = Action("timeout", place, ElectionTimeout(0))
-            yield from self._happens(situation, action, place, self._timeout, spent)
-        if spent.crashes < bounds.crashes:
+        spent, server = situation.spent, self.atlas.locals[number].server
+        for what, event, more in happenings(situation, server, self.names, self.bounds):
+            yield from self._happens(situation, Action(what, place, event), place, self.atlas.event(event), more)
+        if spent.crashes < self.bounds.crashes:
             more = spent._replace(crashes=spent.crashes + 1)
             again = self.atlas.restarted(number)
             after = self._with(situation, place, again, situation.packets, more)
             yield Action("crash", place, None), after
-
-    def _asked(self, situation: Situation, place: int) -> Iterator[tuple[Action, Situation]]:
-        bounds, spent = self.bounds, situation.spent
-        if spent.commands < bounds.commands:
-            proposed = Proposed(spent.commands, (b"%d" % (spent.commands + 1),))
-            more = spent._replace(commands=spent.commands + 1)
-            number = self.atlas.event(proposed)
-            yield from self._happens(situation, Action("propose", place, proposed), place, number, more)
-        if spent.reads < bounds.reads:
-            # The number of a read says how much was committed when it was asked for: that much it must see.
-            asked = ReadRequested((len(situation.committed),))
-            more = spent._replace(reads=spent.reads + 1)
-            number = self.atlas.event(asked)
-            yield from self._happens(situation, Action("read", place, asked), place, number, more)
 
     def _arrival(self, packet: PacketNumber) -> tuple[int, int, Action, Action]:
         known = self._arrivals.get(packet)
@@ -232,8 +216,8 @@ class Explorer:
             yield action, Situation(after.locals, sent, leaders, committed, spent)
         if outcome.cuts and spent.crashes < self.bounds.crashes:
             more = spent._replace(crashes=spent.crashes + 1)
-            for restarted, sent in outcome.cuts:
-                cut = action._replace(what=f"{action.what}, crash")
+            for number, (restarted, sent) in enumerate(outcome.cuts):
+                cut = action._replace(what=f"{action.what}, crash", cut=number)
                 after = self._with(situation, place, restarted, packets, more)
                 for there in self._carried(after.packets, sent):
                     yield cut, after._replace(packets=there)
@@ -269,28 +253,35 @@ class _Broken(Exception):
         self.violation = violation
 
 
-def explore(bounds: Bounds, most: int | None = None, told: Told = lambda depth, situations: None) -> Explored:
-    """Search everything within `bounds`, or until `most` situations were found; see `Explorer.run`."""
-    return Explorer(bounds).run(most, told)
+def explore(
+    bounds: Bounds,
+    most: int | None = None,
+    told: Told = lambda depth, situations: None,
+    elections: Sequence[Election] = (),
+) -> Explored:
+    """Search everything within `bounds`, or until `most` situations were found; see `Explorer.run`.  With `elections`
+    the search begins behind these."""
+    return Explorer(bounds, elections).run(most, told)
 
 
 def turns_of(bounds: Bounds, schedule: tuple[Action, ...]) -> list[Turn]:
     """What the servers do in a schedule; a crash shows as the server that came back."""
     explorer = Explorer(bounds)
     atlas, locals_ = explorer.atlas, list(explorer.start().locals)
-    turns = []
+    turns: list[Turn] = []
     for number, action in enumerate(schedule, start=1):
-        local = locals_[action.place]
+        at, name, local = number * 1_000, explorer.names[action.place], locals_[action.place]
+        restarted = atlas.restarted(local)
         if action.event is not None:
             outcome = atlas.outcome(local, atlas.event(action.event))
-            effects = tuple(
-                Send(packet.to, packet.message) for packet in map(atlas.packets.__getitem__, sorted(outcome.sent))
-            )
-            events: tuple[Event, ...] = (action.event,)
-            local = outcome.after
-        else:
-            events, effects = (), ()
-            local = atlas.restarted(local)
+            local, sent = outcome.after, outcome.sent
+            if action.cut is not None:
+                restarted, sent = outcome.cuts[action.cut]
+            packets = [atlas.packets[packet] for packet in sorted(sent)]
+            effects = tuple(Send(packet.to, packet.message) for packet in packets)
+            turns.append(Turn(at, name, (action.event,), effects, atlas.locals[local].server))
+        if action.event is None or action.cut is not None:
+            local = restarted
+            turns.append(Turn(at, name, (), (), atlas.locals[local].server))
         locals_[action.place] = local
-        turns.append(Turn(number * 1_000, explorer.names[action.place], events, effects, atlas.locals[local].server))
     return turns

@@ -6,12 +6,13 @@ differ in it are different.  Only what has changed is looked at.
 
 from __future__ import annotations
 
+from raft_core.configuration import configured, decode_configuration
 from raft_core.messages import AppendEntriesResult, RequestPreVoteResult, RequestVoteResult
-from raft_core.quorum import majority
 from raft_core.state import Candidate, Follower, Leader, Server
-from raft_core.types import LogIndex
+from raft_core.types import EntryKind, LogIndex
 from raft_core.verify.invariants import Violation
-from raft_core.verify.local_states import Atlas, LocalNumber, Outcome, PacketNumber
+from raft_core.verify.local_states import Atlas, LocalNumber, LocalState, Outcome, PacketNumber
+from raft_core.verify.member_rules import decides
 from raft_core.verify.situations import NOBODY, Committed, Situation
 
 
@@ -22,7 +23,6 @@ class Rules:
         self.atlas = atlas
         self.names = atlas.names
         self._places = {name: place for place, name in enumerate(atlas.names)}
-        self._majority = majority(atlas.names)
         self._matching: set[tuple[LocalNumber, LocalNumber]] = set()
 
     def check(self, situation: Situation, after: Situation, place: int, outcome: Outcome) -> None:
@@ -37,8 +37,10 @@ class Rules:
             self._check_leader(situation, server, place)
         if server.log is not old.server.log:
             self._check_matching(after, place)
-        if server.commit_index != old.server.commit_index or new.entries != old.entries:
-            self._check_committed(situation, after, server)
+        if server.commit_index != old.server.commit_index:
+            self._check_committed(situation, after, server, old.server)
+        if new.entries != old.entries or new.snapshot != old.snapshot:
+            _check_kept(situation, old, new)
 
     def _check_leader(self, situation: Situation, server: Server, place: int) -> None:
         term = server.current_term
@@ -47,7 +49,8 @@ class Rules:
             raise Violation("Election Safety", f"{other} and {server.server_id} lead in term {term}")
         if situation.leaders[term] == NOBODY:
             index = sum(1 for committed_in, _ in situation.committed if committed_in < term)
-            if index and server.log.term_at(index) != situation.committed[index - 1][1].term:
+            is_here = index < server.log.last_included_index
+            if index and not is_here and server.log.term_at(index) != situation.committed[index - 1][1].term:
                 raise Violation(
                     "Leader Completeness", f"{server.server_id} leads in term {term} without committed entry {index}"
                 )
@@ -60,18 +63,21 @@ class Rules:
                 _check_log_matching(first, second)
                 self._matching.add((mine, other))
 
-    def _check_committed(self, situation: Situation, after: Situation, server: Server) -> None:
+    def _check_committed(self, situation: Situation, after: Situation, server: Server, before: Server) -> None:
         known = situation.committed
         index = min(server.commit_index, len(known))
         if index and server.log.term_at(index) != known[index - 1][1].term:
             raise Violation("State Machine Safety", f"{server.server_id} commits another entry {index} than was known")
-        last = max(len(known), server.commit_index)
-        if last:
-            entry = server.log.entries(last, last)[0] if server.commit_index > len(known) else known[last - 1][1]
-            disks = [self.atlas.locals[number].entries for number in after.locals]
-            holders = sum(1 for entries in disks if len(entries) >= last and entries[last - 1] == entry)
-            if holders < self._majority:
-                raise Violation("Committed On A Quorum", f"entry {last} is on {holders} of {len(disks)} disks")
+        disks = [self.atlas.locals[number] for number in after.locals]
+        new = configured(server.log.entries(before.log.last_index + 1, server.log.last_index), 1) or ()
+        in_force = [before.configuration, *(one.configuration for one in new)]
+        for number, entry in enumerate(server.log.entries(len(known) + 1, server.commit_index), len(known) + 1):
+            own = decode_configuration(entry.command) if entry.kind is EntryKind.CONFIGURATION else None
+            if own is None and number < server.commit_index:
+                continue
+            holders = {disk.server.server_id for disk in disks if disk.has(number, entry)}
+            if not any(decides(members, holders) for members in (in_force if own is None else [own])):
+                raise Violation("Committed On A Quorum", f"entry {number} is on the disks of {sorted(holders)}")
 
     def committed(self, after: Situation, place: int) -> Committed:
         """What is known to be committed now."""
@@ -104,11 +110,21 @@ class Rules:
         return packets.difference(gone) if gone else packets
 
 
+def _check_kept(situation: Situation, old: LocalState, new: LocalState) -> None:
+    """What is committed never leaves a disk (so it stays on those of the majority that decided)."""
+    index = len(situation.committed)
+    if index:
+        entry = situation.committed[-1][1]
+        if old.has(index, entry) and not new.has(index, entry):
+            raise Violation("Committed On A Quorum", f"entry {index} left the disk of {new.server.server_id}")
+
+
 def _check_log_matching(first: Server, second: Server) -> None:
+    base = max(first.log.last_included_index, second.log.last_included_index)
     index: LogIndex = min(first.log.last_index, second.log.last_index)
-    while index and first.log.term_at(index) != second.log.term_at(index):
+    while index > base and first.log.term_at(index) != second.log.term_at(index):
         index -= 1
-    if first.log.entries(1, index) != second.log.entries(1, index):
+    if first.log.entries(base + 1, index) != second.log.entries(base + 1, index):
         raise Violation("Log Matching", f"{first.server_id} and {second.server_id} differ before entry {index}")
 
 

@@ -16,10 +16,24 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from raft_core.effects import AppendToLog, ApplyCommitted, Effect, PersistTermAndVote, ReadReady, Send
-from raft_core.events import Applied, Event, LogPersisted
-from raft_core.messages import Message
+from raft_core.configuration import Snapshot
+from raft_core.effects import (
+    AppendToLog,
+    ApplyCommitted,
+    CompactLog,
+    Effect,
+    PersistEffect,
+    PersistTermAndVote,
+    ReadReady,
+    ReceiveSnapshotChunk,
+    RestoreSnapshot,
+    Send,
+    SendSnapshotChunk,
+)
+from raft_core.events import Applied, Event, LogPersisted, SnapshotReceived, SnapshotTaken, SnapshotUnreadable
+from raft_core.messages import InstallSnapshot, Message
 from raft_core.state import Leader, Server, restore
 from raft_core.step import step
 from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
@@ -37,6 +51,19 @@ class LocalState(Struct, frozen=True):
     current_term: Term
     voted_for: ServerId | None
     entries: tuple[Entry, ...]
+    founders: tuple[ServerId, ...]
+    """With whom the cluster began, as far as this server was told."""
+    last_included: tuple[LogIndex, Term] = (0, 0)
+    """The log on disk begins behind this."""
+    snapshot: Snapshot | None = None
+    """The latest on disk."""
+
+    def has(self, index: LogIndex, entry: Entry) -> bool:
+        """Is this committed entry on disk, or in a snapshot?"""
+        if self.snapshot is not None and index <= self.snapshot.last_included_index:
+            return True
+        position = index - self.last_included[0] - 1
+        return 0 <= position < len(self.entries) and self.entries[position] == entry
 
 
 class Packet(NamedTuple):
@@ -61,8 +88,11 @@ class Outcome(NamedTuple):
 class Atlas:
     """All situations and messages that were met, by number."""
 
-    def __init__(self, names: Sequence[ServerId], settings: Settings) -> None:
+    def __init__(
+        self, names: Sequence[ServerId], settings: Settings, founders: Sequence[ServerId] | None = None
+    ) -> None:
         self.names = tuple(names)
+        self.founders = tuple(names if founders is None else founders)
         self.settings = settings
         self.locals: list[LocalState] = []
         self.packets: list[Packet] = []
@@ -100,8 +130,9 @@ class Atlas:
 
     def fresh(self, name: ServerId) -> LocalNumber:
         """A server that starts for the first time."""
-        server = restore(name, self.names, self.settings, randomness=0)
-        return self.local(LocalState(server, 0, None, ()))
+        founders = self.founders if name in self.founders else ()
+        server = restore(name, founders, self.settings, randomness=0)
+        return self.local(LocalState(server, 0, None, (), founders))
 
     def restarted(self, number: LocalNumber) -> LocalNumber:
         """The same server after a crash: what is on its disk, and nothing else."""
@@ -111,16 +142,19 @@ class Atlas:
         return again
 
     def _from_disk(self, state: LocalState) -> LocalState:
+        state = _opened(state)
         server = restore(
             state.server.server_id,
-            self.names,
+            state.founders,
             self.settings,
             randomness=0,
             current_term=state.current_term,
             voted_for=state.voted_for,
             entries=state.entries,
+            snapshot=state.snapshot,
+            last_included=state.last_included,
         )
-        return LocalState(server, state.current_term, state.voted_for, state.entries)
+        return replace(state, server=server)
 
     def outcome(self, number: LocalNumber, event: EventNumber) -> Outcome:
         """What `event` makes of the server; it is tried once."""
@@ -145,6 +179,8 @@ class _Turn:
     def take(self, event: Event) -> Outcome:
         """Step until nothing more follows."""
         waiting = [event]
+        if isinstance(event, SnapshotTaken):
+            self._disk = replace(self._disk, snapshot=event.snapshot)
         while waiting:
             event = waiting.pop(0)
             self._atlas.steps += 1
@@ -152,8 +188,7 @@ class _Turn:
             self._server, effects = step(self._server, event)
             for effect in effects:
                 waiting.extend(self._carry_out(effect))
-        after = LocalState(self._server, self._disk.current_term, self._disk.voted_for, self._disk.entries)
-        number = self._atlas.local(after)
+        number = self._atlas.local(replace(self._disk, server=self._server))
         return Outcome(number, frozenset(self._sent), tuple(self._reads), tuple(self._cuts))
 
     def _carry_out(self, effect: Effect) -> list[Event]:
@@ -161,14 +196,16 @@ class _Turn:
         match effect:
             case Send(to=to, message=message):
                 self._sent.append(self._atlas.packet(Packet(self._server.server_id, to, message)))
-            case PersistTermAndVote(current_term=term, voted_for=vote):
+            case PersistTermAndVote() | AppendToLog() | CompactLog() | ReceiveSnapshotChunk():
                 self._may_crash()
-                self._disk = LocalState(self._server, term, vote, self._disk.entries)
-            case AppendToLog(prev_log_index=prev, entries=entries):
-                self._may_crash()
-                kept = self._disk.entries[:prev]
-                self._disk = LocalState(self._server, self._disk.current_term, self._disk.voted_for, (*kept, *entries))
-                return [LogPersisted(prev + len(entries), effect.current_term)]
+                return self._write(effect)
+            case SendSnapshotChunk(to=to, snapshot=snapshot):
+                if snapshot != self._disk.snapshot:
+                    return [SnapshotUnreadable(snapshot)]
+                part = InstallSnapshot(effect.term, self._server.server_id, snapshot, 0, b"." * snapshot.size)
+                self._sent.append(self._atlas.packet(Packet(self._server.server_id, to, part)))
+            case RestoreSnapshot(snapshot=snapshot):
+                return [Applied(snapshot.last_included_index)]
             case ApplyCommitted(first_index=first, entries=entries):
                 return [Applied(first + len(entries) - 1)]
             case ReadReady(read_ids=numbers, read_index=index):
@@ -177,10 +214,38 @@ class _Turn:
                 pass
         return []
 
+    def _write(self, change: PersistEffect) -> list[Event]:
+        disk = self._disk
+        match change:
+            case PersistTermAndVote(current_term=term, voted_for=vote):
+                self._disk = replace(disk, current_term=term, voted_for=vote)
+            case AppendToLog(prev_log_index=prev, entries=entries):
+                kept = disk.entries[: max(0, prev - disk.last_included[0])]
+                self._disk = replace(disk, entries=(*kept, *entries))
+                return [LogPersisted(prev + len(entries), change.current_term)]
+            case CompactLog(last_included_index=index, last_included_term=term, discards_all=discards_all):
+                entries = () if discards_all else disk.entries[index - disk.last_included[0] :]
+                self._disk = replace(disk, entries=entries, last_included=(index, term))
+            case ReceiveSnapshotChunk(snapshot=snapshot):
+                self._disk = replace(disk, snapshot=snapshot)
+                return [SnapshotReceived(snapshot)]
+        return []
+
     def _may_crash(self) -> None:
         if self._sent:
             restarted = self._atlas.local(self._atlas._from_disk(self._disk))
             self._cuts.append((restarted, frozenset(self._sent)))
+
+
+def _opened(state: LocalState) -> LocalState:
+    """What a server finds when it starts: if a snapshot replaces what the log has, so be it."""
+    snapshot, (base, _) = state.snapshot, state.last_included
+    if snapshot is None or snapshot.last_included_index <= base:
+        return state
+    position = snapshot.last_included_index - base - 1
+    if position < len(state.entries) and state.entries[position].term == snapshot.last_included_term:
+        return state
+    return replace(state, entries=(), last_included=(snapshot.last_included_index, snapshot.last_included_term))
 
 
 def is_leader(state: LocalState) -> bool:

@@ -31,7 +31,7 @@ class Misfortunes:
         """From now on they happen."""
         drift = self._simulation.adversary.clock_drift
         for server in self._simulation.servers.values():
-            server.clock_rate = self._random.uniform(1 - drift, 1 + drift)
+            server.clock.runs(self._random.uniform(1 - drift, 1 + drift))
         self._wait()
 
     def end(self) -> None:
@@ -39,7 +39,8 @@ class Misfortunes:
         self._is_over = True
         self._simulation.cut.clear()
         for server in self._simulation.servers.values():
-            server.falls_in, server.slowness, server.clock_rate = 0, 1.0, 1.0
+            server.falls_in, server.slowness = 0, 1.0
+            server.clock.runs(1.0)
             server.paused_until = self._simulation.now
             self._simulation.comes_back(server)
 
@@ -49,8 +50,9 @@ class Misfortunes:
             if other is not server and self._random.random() < 0.5:
                 other.post(PeerRestarted(server.name))
 
-    def elected(self, server: SimulatedServer) -> None:
-        """`server` has won an election."""
+    def elected(self, name: ServerId) -> None:
+        """`name` has won an election."""
+        server = self._simulation.servers[name]
         if self._is_over or not self._simulation.adversary.short_reigns or self._random.random() < 0.2:
             return
         self.counts["short_reign"] += 1
@@ -132,7 +134,7 @@ class Misfortunes:
         self._simulation.after(int(self._election_timeouts(8) * 1_000) + 1, recovers)
 
     def _clock_jumps(self) -> None:
-        self._victim().clock_jumps(self._election_timeouts(4) - self._election_timeouts(2))
+        self._victim().clock.jump(self._election_timeouts(4) - self._election_timeouts(2))
 
     def _heal(self) -> None:
         self._simulation.cut.clear()

@@ -10,34 +10,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from raft_core.configuration import Configuration, configuration
 from raft_core.effects import Effect, Send
 from raft_core.events import Event, Received
+from raft_core.log import Log
 from raft_core.messages import (
     AppendEntries,
     AppendEntriesResult,
+    InstallSnapshot,
+    InstallSnapshotResult,
     Message,
     RequestPreVote,
     RequestPreVoteResult,
     RequestVote,
     RequestVoteResult,
+    TimeoutNow,
 )
-from raft_core.quorum import majority
 from raft_core.state import Candidate, Follower, Leader, PreCandidate, Server
-from raft_core.types import Entry, LogIndex, ServerId, Term
+from raft_core.types import Entry, EntryKind, LogIndex, ServerId, Term
+from raft_core.verify.member_rules import MemberRules, decides
+from raft_core.verify.violation import Violation
 
-
-class Violation(AssertionError):
-    """A property that must always hold does not."""
-
-    def __init__(self, rule: str, explanation: str) -> None:
-        super().__init__(f"{rule}: {explanation}")
-        self.rule = rule
-        """Name of the property, as in Figure 3 where it is one of those."""
-        self.explanation = explanation
-
-    def __reduce__(self) -> tuple[type[Violation], tuple[str, str]]:
-        """Violations travel between processes."""
-        return Violation, (self.rule, self.explanation)
+__all__ = ["Promises", "Stored", "Violation"]
 
 
 class Stored(Protocol):
@@ -45,21 +39,36 @@ class Stored(Protocol):
 
     current_term: Term
     voted_for: ServerId | None
-    entries: list[Entry]
+    covered: LogIndex
+    """Last index of the latest snapshot."""
+
+    @property
+    def last_index(self) -> LogIndex:
+        """The last that the log or a snapshot has."""
+
+    def term_at(self, index: LogIndex) -> Term | None:
+        """What the log says; None where it says nothing."""
+
+    def has(self, index: LogIndex, entry: Entry) -> bool:
+        """Is this committed entry in the log, or covered by a snapshot?"""
 
 
 class Promises:
     """The memory of what everybody said.  `disks` are looked at, whenever a check wants to know what is durable."""
 
-    def __init__(self, disks: dict[ServerId, Stored]) -> None:
+    def __init__(self, disks: dict[ServerId, Stored], founding: Configuration | None = None) -> None:
         self.disks = disks
+        self.members = MemberRules(founding or configuration(disks))
         self.servers: dict[ServerId, Server] = {}
         """Those that run, as they are now."""
+        self.committed: list[Entry] = []
+        """The longest log that anybody knows to be committed."""
         self.leaders: dict[Term, ServerId] = {}
         self._votes: dict[tuple[ServerId, Term], ServerId] = {}
         self._pre_votes: dict[tuple[ServerId, Term], set[ServerId]] = {}
         self._answered: dict[tuple[ServerId, ServerId, Term], tuple[LogIndex, int]] = {}
-        self._majority = majority(disks)
+        self._stood: dict[tuple[ServerId, Term], Configuration] = {}
+        """The members by which a candidate counted when it became one; its requests may leave later."""
 
     def sent(self, name: ServerId, to: ServerId, message: Message) -> None:
         """A message leaves: what it vouches for is on the sender's disk (Figure 2, "Persistent state")."""
@@ -77,14 +86,17 @@ class Promises:
                     self._is_encouraged(name, message.term)
             case RequestVoteResult(vote_granted=True):
                 self._votes_for(name, message.term, to)
-            case AppendEntriesResult():
-                self._answers(name, to, message)
-                if message.success and disk.current_term == message.term:
-                    self._acknowledges(name, to, message)
-            case AppendEntries():
-                self._leads(name, message.term)
             case RequestPreVoteResult(vote_granted=True):
                 self._pre_votes.setdefault((to, message.requested_term), set()).add(name)
+            case AppendEntriesResult() | InstallSnapshotResult():
+                self._answers(name, to, message)
+                if disk.current_term == message.term:
+                    self._keeps(name, to, message)
+            case AppendEntries() | InstallSnapshot():
+                self._leads(name, message.term)
+            case TimeoutNow():
+                self._leads(name, message.term)
+                self._hands_over(self.servers[name], to)
             case _:
                 pass
 
@@ -94,7 +106,8 @@ class Promises:
         if server is None or not server.settings.pre_vote:
             return
         granted = self._pre_votes.get((name, term), set()) | {name}
-        if len(granted) < self._majority:
+        members = self._stood.get((name, term)) or self.members.in_force(name)
+        if not decides(members, granted):
             raise Violation("Pre-Vote", f"{name} stands in term {term}, and only {sorted(granted)} encouraged it")
 
     def _votes_for(self, name: ServerId, term: Term, candidate: ServerId) -> None:
@@ -109,25 +122,63 @@ class Promises:
                 "Votes For Candidates", f"{name} votes for {candidate}, which does not stand in term {term}"
             )
 
-    def _answers(self, name: ServerId, to: ServerId, result: AppendEntriesResult) -> None:
+    def _answers(self, name: ServerId, to: ServerId, result: AppendEntriesResult | InstallSnapshotResult) -> None:
         match_index, round_ = self.answered(name, to, result.term)
-        if result.success:
-            match_index = max(match_index, result.match_index)
-        self._answered[name, to, result.term] = match_index, max(round_, result.round)
+        match result:
+            case AppendEntriesResult():
+                round_ = max(round_, result.round)
+                match_index = max(match_index, result.match_index if result.success else 0)
+            case InstallSnapshotResult():
+                match_index = max(match_index, result.last_included_index if result.is_installed else 0)
+        self._answered[name, to, result.term] = match_index, round_
 
     def answered(self, name: ServerId, to: ServerId, term: Term) -> tuple[LogIndex, int]:
         """The highest index that `name` ever acknowledged to `to` in `term`, and the highest round it answered."""
         return self._answered.get((name, to, term), (0, 0))
 
+    def _keeps(self, name: ServerId, to: ServerId, result: AppendEntriesResult | InstallSnapshotResult) -> None:
+        match result:
+            case AppendEntriesResult(success=True):
+                self._acknowledges(name, to, result)
+            case InstallSnapshotResult(is_installed=True):
+                self._has_all(name, result.last_included_index)
+            case _:
+                pass
+
     def _acknowledges(self, name: ServerId, to: ServerId, result: AppendEntriesResult) -> None:
-        entries, index = self.disks[name].entries, result.match_index
-        if len(entries) < index:
-            raise Violation("Durable Before Spoken", f"{name} acknowledged {index}, on disk are {len(entries)} entries")
+        disk, index = self.disks[name], result.match_index
+        if disk.last_index < index:
+            raise Violation("Durable Before Spoken", f"{name} acknowledged {index}, on disk are {disk.last_index}")
         leader = self.servers.get(to)
         if not index or leader is None or leader.current_term != result.term or not isinstance(leader.role, Leader):
             return
-        if leader.log.term_at(index) != entries[index - 1].term:
+        if not self._is_same(leader.log, disk, index):
             raise Violation("Durable Before Spoken", f"{name} acknowledged an entry {index} that {to} does not have")
+
+    def _has_all(self, name: ServerId, index: LogIndex) -> None:
+        if not self.disks[name].has(index, self.committed[index - 1]):
+            raise Violation("Durable Before Spoken", f"{name} has no snapshot of {index}, and says that it has")
+
+    def _is_same(self, log: Log, disk: Stored, index: LogIndex) -> bool:
+        """Do the two agree at `index`?  What was compacted, here or there, is what was committed."""
+        mine = self._committed_term(index) if index < log.last_included_index else log.term_at(index)
+        theirs = self._committed_term(index) if index <= disk.covered else disk.term_at(index)
+        return mine is not None and mine == theirs
+
+    def _committed_term(self, index: LogIndex) -> Term | None:
+        return self.committed[index - 1].term if 0 < index <= len(self.committed) else None
+
+    def _hands_over(self, server: Server, to: ServerId) -> None:
+        """The successor has the whole log (thesis 3.10); all but the end of a joint phase, which may come just then.
+        Who leads no more after a turn of many events, or has given up, is not asked."""
+        transfer = server.role.transfer if isinstance(server.role, Leader) else None
+        if transfer is None or transfer.target != to:
+            return
+        log, index = server.log, server.log.last_index
+        if any(entry.kind is EntryKind.CONFIGURATION for entry in log.entries(index, index)):
+            index -= 1
+        if index and not self._is_same(log, self.disks[to], index):
+            raise Violation("Caught Up Before Handover", f"{to} is to lead, and lacks entry {index}")
 
     def _leads(self, name: ServerId, term: Term) -> None:
         if self.leaders.setdefault(term, name) != name:
@@ -140,7 +191,7 @@ class Promises:
         for effect in effects:
             if isinstance(effect, Send):
                 _check_said(after, effect.message)
-        if not isinstance(event, Received) or not isinstance(event.message, AppendEntries):
+        if not isinstance(event, Received) or not isinstance(event.message, AppendEntries | InstallSnapshot):
             return
         if event.message.term == term and isinstance(after.role, Candidate | PreCandidate):
             raise Violation(

@@ -13,20 +13,22 @@ heard at once: what contradicts itself with longer calls does so with shorter on
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 from random import Random
 
 from raft_core.effects import Effect, Send
-from raft_core.events import Event, Received
+from raft_core.events import ConfigurationProposed, Event, Received
 from raft_core.state import Server
 from raft_core.types import ServerId, Settings
 from raft_core.verify.adversary import Adversary
 from raft_core.verify.history import NotLinearizable
 from raft_core.verify.invariants import Violation
 from raft_core.verify.rerun_server import RerunServer, Said
-from raft_core.verify.schedule import Decision, NamedMessages, Packet
+from raft_core.verify.schedule import Decision, NamedMessages, Packet, Wants
 from raft_core.verify.simulated_clients import Client, Request, commands_of, verdict_on
+from raft_core.verify.simulated_conversations import MILLISECOND
 from raft_core.verify.simulated_server import SimulatedServer
-from raft_core.verify.simulation import MILLISECOND, Simulation, Turn, Watcher
+from raft_core.verify.simulation import Simulation, Turn, Watcher
 
 
 class _Caller(Client):
@@ -50,6 +52,15 @@ class _Caller(Client):
             self.request = request
 
 
+def _named_in(decisions: Iterable[Decision]) -> set[ServerId]:
+    """The servers that something happens to, or that somebody wants for members."""
+    names = {decision.server_id for decision in decisions}
+    for decision in decisions:
+        if isinstance(decision, Wants) and isinstance(decision.wish, ConfigurationProposed):
+            names.update(decision.wish.voters, decision.wish.learners)
+    return names
+
+
 class Rerun(Simulation):
     """A cluster to which happens what is decided, and nothing else."""
 
@@ -61,13 +72,15 @@ class Rerun(Simulation):
         self.said = Said()
         super().__init__(0, servers, adversary=Adversary(settings=settings, tears=True), watcher=watcher)
         self.random = self.said
+        self._numbers = count(1 << 40)
+        """Requests have those of the schedule; what comes after it has others."""
         self.callers = [_Caller(number) for number in range(1, 5)]
         self.clients = list[Client](self.callers)
         self.is_over = False
 
-    def new_server(self, name: ServerId) -> RerunServer:
+    def new_server(self, name: ServerId, voters: tuple[ServerId, ...]) -> RerunServer:
         """One that waits for decisions."""
-        return RerunServer(name, self)
+        return RerunServer(name, self, voters)
 
     def outcome(self, decisions: Iterable[Decision], *, ends_in_peace: bool = False) -> Violation | None:
         """The violation, if a rule is broken."""
@@ -82,10 +95,14 @@ class Rerun(Simulation):
 
     def carry_out(self, decisions: Iterable[Decision]) -> None:
         """All of them, as far as they apply; raises the violation."""
+        decisions = list(decisions)
         for server in self.servers.values():
             server.start()
+        for name in sorted(_named_in(decisions) - set(self.servers)):
+            server = self.servers[name] = self.new_server(name, ())
+            self.oracle.disks[name] = server.disk
         for decision in decisions:
-            self.now += MILLISECOND
+            self.now = self.now + MILLISECOND if decision.at is None else decision.at
             self.cause = decision.number
             server = self.servers[decision.server_id]
             assert isinstance(server, RerunServer)
@@ -108,9 +125,9 @@ class Rerun(Simulation):
 
     def judge(self) -> bool:
         """What servers and clients say at the end."""
-        servers = self.servers.values()
-        applied = {server.applied_index: server.machine.fingerprint() for server in servers}
-        if any(applied[server.applied_index] != server.machine.fingerprint() for server in servers):
+        replicas = [server.replica for server in self.servers.values()]
+        applied = {replica.applied_index: replica.machine.fingerprint() for replica in replicas}
+        if any(applied[replica.applied_index] != replica.machine.fingerprint() for replica in replicas):
             raise Violation("State Machine Safety", "replicas that applied the same differ")
         verdict = verdict_on(self.callers)
         if isinstance(verdict, NotLinearizable):
@@ -132,14 +149,14 @@ class Rerun(Simulation):
             assert server.server is not None
             self._watcher(Turn(self.now, server.name, (), (), server.server, happening))
 
-    def send(self, sender: SimulatedServer, effect: Send) -> None:
+    def send(self, name: ServerId, effect: Send) -> None:
         """It is under way, for ever."""
-        packet = self.messages.leaves(sender.name, effect)
+        packet = self.messages.leaves(name, effect)
         if self.is_over:
-            super().send(sender, effect)
+            super().send(name, effect)
             return
-        self.oracle.sent(sender.name, effect.to, effect.message)
-        self.packets[packet] = Received(sender.name, effect.message)
+        self.oracle.sent(name, effect.to, effect.message)
+        self.packets[packet] = Received(name, effect.message)
 
     def _think(self, client: Client) -> None:
         """Its next request is decided elsewhere."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, assert_never
 
-from raft_core.effects import Effect, Send
-from raft_core.events import Applied, Event, LogPersisted, PeerRestarted
+from raft_core.effects import Effect, ReceiveSnapshotChunk, Send
+from raft_core.events import Event, PeerRestarted
 from raft_core.verify.invariants import Violation
 from raft_core.verify.schedule import (
+    NEWS,
     Applies,
     Arrives,
     Asks,
@@ -23,17 +25,25 @@ from raft_core.verify.schedule import (
     Falls,
     Happens,
     IsTold,
+    Joins,
+    Jumps,
+    Keeps,
     Reconnects,
     RunsOut,
+    SendsPart,
     Starts,
+    Takes,
+    Teller,
+    Ticks,
+    Wants,
     Writes,
 )
-from raft_core.verify.simulated_server import CONTACT, ELECTION, HEARTBEAT, Fallen, SimulatedServer
+from raft_core.verify.simulated_clock import TIMERS, SimulatedClock
+from raft_core.verify.simulated_server import Fallen, SimulatedServer
+from raft_core.verify.simulated_snapshots import Spoil
 
 if TYPE_CHECKING:
     from raft_core.verify.rerun import Rerun
-
-_TIMERS = {"ElectionTimeout": ELECTION, "HeartbeatTimeout": HEARTBEAT, "LeaderContactExpired": CONTACT}
 
 
 class Said(Random):
@@ -50,15 +60,53 @@ class Said(Random):
         return 0
 
 
+class _RerunClock(SimulatedClock):
+    """No timer runs out by itself."""
+
+    _server: RerunServer
+
+    def stop(self) -> None:
+        super().stop()
+        self._were_set: set[str] = set()
+
+    def arm(self, name: str, due: int) -> None:
+        if self._server.simulation.is_over:
+            super().arm(name, due)
+        else:
+            self.timers[name] = (0, due)
+            self._were_set.add(name)
+
+    def runs_out(self, name: str) -> bool:
+        """It may have been set anew meanwhile, but it must have been set.  Where leases hang on it, no timer runs out
+        before its time."""
+        simulation = self._server.simulation
+        if simulation.adversary.settings.lease_reads:
+            is_due = name in self.timers and self.timers[name][1] <= simulation.now
+        else:
+            is_due = name in self._were_set
+        if is_due:
+            self.timers.pop(name, None)
+        return is_due
+
+    def goes_on(self) -> None:
+        """From now on they run out by themselves."""
+        for name, (_, due) in list(self.timers.items()):
+            self.arm(name, due)
+
+
 class RerunServer(SimulatedServer):
     """A server to which nothing happens by itself."""
 
     simulation: Rerun
+    clock: _RerunClock
+
+    def _new_clock(self) -> _RerunClock:
+        return _RerunClock(self)
 
     def _reset(self) -> None:
         super()._reset()
         self._news: list[Event] = []
-        self._set: set[str] = set()
+        self._spoils: deque[Spoil | None] = deque()
 
     def post(self, event: Event) -> None:
         """It is told later."""
@@ -72,45 +120,71 @@ class RerunServer(SimulatedServer):
         if self.simulation.is_over:
             super()._later(longest, action)
 
-    def _arm(self, name: str, due: int) -> None:
-        if self.simulation.is_over:
-            super()._arm(name, due)
-        else:
-            self.timers[name] = (0, due)
-            self._set.add(name)
-
     def lives_on(self) -> None:
         """The schedule is over: what waits goes on by itself."""
         waits, self.inbox = [*self.inbox, *self._news], []
-        for name, (_, due) in list(self.timers.items()):
-            self._arm(name, due)
+        self.clock.goes_on()
         for event in waits:
             self.post(event)
+        adversary = self.simulation.adversary
         if self._writing:
-            self._later(self.simulation.adversary.write_takes, self._written)
+            self._later(adversary.write_takes, self._written)
         if self._work:
-            self._later(self.simulation.adversary.apply_takes, self._do_work)
+            self._later(adversary.apply_takes, self._do_work)
+        for taken in self._taking:
+            self._later(adversary.write_takes, partial(self._keep, taken))
+        for part in self._parts:
+            self._later(adversary.apply_takes, partial(self._part_read, part))
 
     def does(self, decision: Decision) -> None:
         """Carry the decision out, if it applies."""
-        if self.server is None:
-            if isinstance(decision, Starts):
-                self.start()
-                self.simulation.shown(self, "starts")
-            return
         match decision:
-            case Starts():
+            case Ticks(rate=rate):
+                self.clock.runs(rate)
+            case Jumps(milliseconds=milliseconds):
+                self.clock.jump(milliseconds)
+            case Starts() | Joins():
+                if self.server is None and isinstance(decision, Joins) == (self.life == 0):
+                    self.start()
+                    self.simulation.shown(self, "starts")
+            case _ if self.server is None:
                 pass
             case Falls(fall=fall):
                 self.falls(fall)
-            case Writes():
+            case Writes() | Applies() | Takes() | Keeps() | SendsPart():
+                self._works(decision)
+            case _:
+                self._happens(decision)
+
+    def _works(self, decision: Writes | Applies | Takes | Keeps | SendsPart) -> None:
+        """What the disk and the state machine do in their own time."""
+        match decision:
+            case Writes(spoils=spoils):
                 if self._writing:
+                    self._spoils = deque(spoils)
                     self._shows("writes", self._written)
             case Applies():
                 if self._work:
                     self._shows("applies", self._do_work)
+            case Takes():
+                if self.replica.is_due(1):
+                    self._shows("takes a snapshot", self._take_snapshot)
+            case Keeps(place=place):
+                for taken in self._taking[place:][:1] or self._taking[-1:]:
+                    self._shows("keeps a snapshot", partial(self._keep, taken))
+            case SendsPart(place=place):
+                for part in self._parts[place:][:1] or self._parts[-1:]:
+                    self._shows("sends a part", partial(self._part_read, part))
             case _:
-                self._happens(decision)
+                assert_never(decision)
+
+    def _spoil(self, part: ReceiveSnapshotChunk) -> Spoil | None:
+        """As it was decided with the write."""
+        return self._spoils.popleft() if self._spoils else None
+
+    def _part_leaves(self, effect: Send) -> None:
+        self.simulation.messages.name(self.name, effect, self.simulation.cause)
+        super()._part_leaves(effect)
 
     def _shows(self, happening: str, action: Callable[[], None]) -> None:
         """What is no turn is shown only if it breaks a rule."""
@@ -156,25 +230,20 @@ class RerunServer(SimulatedServer):
             case Arrives(packet=packet):
                 return self.simulation.packets.get(packet)
             case RunsOut(event=event):
-                return self._runs_out(event)
-            case IsTold(is_disk=is_disk):
-                return self._next_news(LogPersisted if is_disk else Applied)
+                return event if self.clock.runs_out(TIMERS[type(event)]) else None
+            case IsTold(by=teller):
+                return self._next_news(teller)
             case Reconnects(peer=peer):
                 return PeerRestarted(peer) if self.simulation.servers[peer].life > 1 else None
-            case Asks(request=request):
+            case Asks(request=request, asked=asked):
                 self.simulation.caller(request).asks(request, self.simulation.now)
-                self.ask(request)
-                return self._news.pop()
+                return self._asked(request, asked)
+            case Wants(wish=wish):
+                return wish
         assert_never(decision)
 
-    def _runs_out(self, event: Event) -> Event | None:
-        """It may have been set anew meanwhile, but it must have been set."""
-        name = _TIMERS[type(event).__name__]
-        self.timers.pop(name, None)
-        return event if name in self._set else None
-
-    def _next_news(self, kind: type[LogPersisted] | type[Applied]) -> Event | None:
-        news = next((event for event in self._news if isinstance(event, kind)), None)
+    def _next_news(self, teller: Teller) -> Event | None:
+        news = next((event for event in self._news if isinstance(event, NEWS[teller])), None)
         if news is not None:
             self._news.remove(news)
         return news

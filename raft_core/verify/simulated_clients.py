@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import Struct, msgpack
 
+from raft_core.events import ReadMode
 from raft_core.types import Entry, EntryKind
 from raft_core.verify.counter import CounterModel
 from raft_core.verify.history import KeyValueModel, Linearizable, Model, NotLinearizable, Operation, Undecided
@@ -24,6 +25,8 @@ from raft_core.verify.linearizability import check
 
 KEYS = ("a", "b")
 COUNTER = "count"
+MOST_COMMANDS = 3
+"""In one request.  So many answers are kept for each client: it has but one request under way."""
 SEARCHED = 20_000
 """Configurations the checker may explore for a key before it leaves the question open."""
 
@@ -41,6 +44,7 @@ class Command(Struct, frozen=True, array_like=True):
 Result: TypeAlias = Any
 _encode = msgpack.Encoder().encode
 _decode = msgpack.Decoder(Command).decode
+_decode_state = msgpack.Decoder(tuple[dict[str, Any], dict[int, list[tuple[int, Any]]]]).decode
 
 
 def model_of(key: str) -> Model:
@@ -54,19 +58,32 @@ class SimulatedMachine:
     def __init__(self) -> None:
         self._models = {key: model_of(key) for key in (*KEYS, COUNTER)}
         self._states = {key: model.initial for key, model in self._models.items()}
-        self._answered: dict[tuple[int, int], Result] = {}
+        self._sessions: dict[int, list[tuple[int, Result]]] = {}
+
+    @classmethod
+    def restored(cls, content: bytes) -> SimulatedMachine:
+        """As it was when `snapshot` gave this."""
+        machine = cls()
+        machine._states, machine._sessions = _decode_state(content)
+        return machine
+
+    def snapshot(self) -> bytes:
+        """All there is; equal for equal states."""
+        return _encode((self._states, dict(sorted(self._sessions.items()))))
 
     def apply(self, entry: Entry) -> Result:
-        """Apply a committed entry; a command that was applied before gets its earlier result."""
+        """Apply a committed entry; a command that was applied before gets its earlier result.  One that comes after
+        later ones of its client was given up, and is too late."""
         if entry.kind is not EntryKind.COMMAND:
             return None
         command = _decode(entry.command)
-        number = (command.client, command.sequence)
-        if number not in self._answered:
+        answered = self._sessions.setdefault(command.client, [])
+        if not answered or answered[-1][0] < command.sequence:
             key = command.key
             self._states[key], result = self._models[key].apply(self._states[key], command.name, command.arguments)
-            self._answered[number] = result
-        return self._answered[number]
+            self._sessions[command.client] = [*answered, (command.sequence, result)][-MOST_COMMANDS:]
+            return result
+        return next((result for sequence, result in answered if sequence == command.sequence), None)
 
     def read(self, key: str) -> Result:
         """What is there."""
@@ -86,6 +103,8 @@ class Request(NamedTuple):
     commands: tuple[bytes, ...]
     """None: it is a read."""
     key: str
+    mode: ReadMode = ReadMode.LEADER
+    """How the read is made sure of."""
 
 
 def commands_of(request: Request) -> list[Command]:
@@ -121,7 +140,8 @@ class Client:
         self._commands = []
         if not self.only_reads and random.random() > 0.2:
             self._commands = [self._command(random.choice(keys)) for _ in range(random.choice((1, 1, 1, 2, 3)))]
-        self.request = Request(self.number, self._requests, 0, tuple(map(_encode, self._commands)), random.choice(keys))
+        commands, mode = tuple(map(_encode, self._commands)), random.choice(tuple(ReadMode))
+        self.request = Request(self.number, self._requests, 0, commands, random.choice(keys), mode)
         return self.request
 
     def _command(self, key: str) -> Command:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import blake2b
 from itertools import count
 from random import Random
@@ -34,16 +34,15 @@ from raft_core.verify.adversary import Adversary, drawn
 from raft_core.verify.history import NotLinearizable, Undecided
 from raft_core.verify.invariants import Oracle, Violation
 from raft_core.verify.misfortunes import Misfortunes
-from raft_core.verify.simulated_clients import Client, Request, verdict_on
+from raft_core.verify.simulated_clients import verdict_on
+from raft_core.verify.simulated_conversations import MILLISECOND, Conversations
+from raft_core.verify.simulated_members import Administrator
 from raft_core.verify.simulated_server import SimulatedServer
 
-MILLISECOND = 1_000
 PATIENCE = 60
 """Election timeouts that the cluster has, once all faults have ended, to elect, serve and agree (liveness)."""
 CALM = 6
 """Election timeouts during which, after that, nothing may change (stability)."""
-RETRY = 400
-"""Milliseconds after which a client asks again."""
 
 _encode = msgpack.Encoder().encode
 
@@ -88,7 +87,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """The question whether the history is linearizable was decided; false: the search was given up."""
 
 
-class Simulation:
+class Simulation(Conversations):
     """The cluster, its network and its clients."""
 
     def __init__(
@@ -97,22 +96,22 @@ class Simulation:
         self.random = Random(seed)
         self.seed = seed
         self.adversary = adversary or drawn(self.random)
-        self.names = tuple(f"n{number}" for number in range(1, servers + 1))
+        self.founders = tuple(f"n{number}" for number in range(1, servers + 1))
         self.now = 0
         self.steps = 0
-        self.servers = {name: self.new_server(name) for name in self.names}
+        self.servers = {name: self.new_server(name, self.founders) for name in self.founders}
+        """All that ever were: members, and those who left."""
         self.oracle = Oracle({name: server.disk for name, server in self.servers.items()})
         self.cut: set[tuple[ServerId, ServerId]] = set()
         """Directed links that carry nothing."""
         self.misfortunes = Misfortunes(self)
+        self.administrator = Administrator(self)
         self.cells: Counter[tuple[str, str]] = Counter()
-        self.clients = [Client(number, self.random, only_reads=number == 4) for number in range(1, 5)]
-        self._targets = dict.fromkeys(range(1, 5), self.names[0])
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._numbers = count(1)
+        self._begin_clients(self.founders[0])
         self._hash = blake2b(digest_size=16)
         self._watcher = watcher
-        self._at_peace = False
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -124,17 +123,18 @@ class Simulation:
         """Do `action` in `delay` microseconds."""
         heapq.heappush(self._agenda, (self.now + delay, next(self._numbers), action))
 
-    def duration(self, longest: float) -> int:
-        """A random time of at most `longest` milliseconds; short ones are the most likely."""
-        return 1 + int(self.random.random() ** 2 * longest * MILLISECOND)
-
     def run(self, steps: int) -> None:
         """The world with all its faults, until `step` has been called `steps` times."""
-        for name in self.names:
+        for name in self.founders:
             self.servers[name].start()
         for client in self.clients:
             self._think(client)
         self.misfortunes.begin()
+        self.administrator.begin()
+        self.go_on(steps)
+
+    def go_on(self, steps: int) -> None:
+        """Until `step` has been called so often, from the beginning."""
         while self.steps < steps:
             self._next()
 
@@ -144,9 +144,9 @@ class Simulation:
 
     # --- servers ------------------------------------------------------------------------------------------------------
 
-    def new_server(self, name: ServerId) -> SimulatedServer:
+    def new_server(self, name: ServerId, voters: tuple[ServerId, ...]) -> SimulatedServer:
         """One that has never run."""
-        return SimulatedServer(name, self)
+        return SimulatedServer(name, self, voters)
 
     def noted(self, server: SimulatedServer, before: Server, events: list[Event], effects: tuple[Effect, ...]) -> None:
         """`server` took a turn."""
@@ -159,6 +159,12 @@ class Simulation:
         if self._watcher is not None:
             assert server.server is not None
             self._watcher(Turn(self.now, server.name, tuple(events), effects, server.server))
+
+    def joins(self, name: ServerId) -> None:
+        """A new server starts, empty, and waits to be told who else there is."""
+        server = self.servers[name] = self.new_server(name, ())
+        self.oracle.disks[name] = server.disk
+        server.start()
 
     def falls(self, server: SimulatedServer) -> None:
         """`server` falls, and comes back some time later."""
@@ -175,9 +181,9 @@ class Simulation:
 
     # --- the network --------------------------------------------------------------------------------------------------
 
-    def send(self, sender: SimulatedServer, effect: Send) -> None:
+    def send(self, name: ServerId, effect: Send) -> None:
         """A message leaves; it may be lost, doubled, or late."""
-        name, to = sender.name, effect.to
+        to = effect.to
         self.oracle.sent(name, to, effect.message)
         random, adversary = self.random, self.adversary
         event = Received(name, effect.message)
@@ -191,56 +197,6 @@ class Simulation:
         if link not in self.cut:
             receiver.post(event)
 
-    # --- clients ------------------------------------------------------------------------------------------------------
-
-    def _think(self, client: Client) -> None:
-        self.after(self.duration(self.adversary.think_takes), lambda: self._ask(client))
-
-    def _ask(self, client: Client) -> None:
-        if client.only_reads:
-            self._targets[client.number] = self.random.choice(self.names)
-        if not self._at_peace:
-            self._say(client.ask(self.now))
-
-    def _say(self, request: Request) -> None:
-        """Send a request, and look after it later."""
-        server = self.servers[self._targets[request.client]]
-        self.after(self.duration(5), lambda: server.ask(request))
-        patience = RETRY // 8 if self.clients[request.client - 1].only_reads else RETRY
-        self.after(patience * MILLISECOND, lambda: self._heard_nothing(request))
-
-    def _heard_nothing(self, request: Request) -> None:
-        self._try_again(request, self.random.choice(self.names))
-
-    def refuse(self, request: Request, leader_id: ServerId | None) -> None:
-        """A server could not help."""
-        target = leader_id or self.random.choice(self.names)
-        self.after(self.duration(20), lambda: self._try_again(request, target))
-
-    def _try_again(self, request: Request, target: ServerId) -> None:
-        client = self.clients[request.client - 1]
-        if client.request != request:
-            return
-        self._targets[client.number] = target
-        if not self._at_peace and self.random.random() < 0.05:
-            client.give_up()
-            self._think(client)
-        else:
-            self._say(client.again())
-
-    def answer(self, request: Request, results: Sequence[object]) -> None:
-        """A server has the answer; it may get lost on its way."""
-        if self.random.random() >= self.adversary.loss:
-            self.after(self.duration(5), lambda: self._answered(request, results))
-
-    def _answered(self, request: Request, results: Sequence[object]) -> None:
-        client = self.clients[request.client - 1]
-        if client.request is None or client.request.number != request.number:
-            return
-        client.answered(self.now, results)
-        if not self._at_peace:
-            self._think(client)
-
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def end_in_peace(self) -> None:
@@ -248,7 +204,8 @@ class Simulation:
         self._at_peace = True
         self.adversary = self.adversary.at_peace()
         self.misfortunes.end()
-        end = self.now + PATIENCE * self.adversary.settings.election_timeout * MILLISECOND
+        self.administrator.end()
+        end = self.now + PATIENCE * self.adversary.settings.election_timeout * MILLISECOND + self._catching_up()
         self._run_until(lambda: not any(client.has_work for client in self.clients), end, "clients wait for answers")
         for client in self.clients:
             self._say(client.ask(self.now))
@@ -256,13 +213,20 @@ class Simulation:
         self._run_until(self._agrees, end, "servers do not agree")
         self._must_stay_calm()
 
+    def _catching_up(self) -> int:
+        """The time it takes to send a learner what it lacks, one entry after the other: nobody waits for learners."""
+        adversary, members = self.adversary, [self.servers[name] for name in self.administrator.members()]
+        lag = len(self.oracle.committed) - min(server.disk.last_index for server in members)
+        return int(lag * (adversary.write_takes + 2 * adversary.slowest + 2 * adversary.turn_takes) * MILLISECOND)
+
     def _must_stay_calm(self) -> None:
         """A healthy leader is not disturbed (paper 5.6: broadcast time is far below the election timeout)."""
-        term = max(server.server.current_term for server in self.servers.values() if server.server)
+        members = [self.servers[name] for name in self.administrator.members()]
+        term = max(server.server.current_term for server in members if server.server)
         end = self.now + CALM * self.adversary.settings.election_timeout * MILLISECOND
         while self._agenda[0][0] < end:
             self._next()
-        if any(server.server and server.server.current_term != term for server in self.servers.values()):
+        if any(server.server and server.server.current_term != term for server in members):
             raise Violation("Stability", f"a leader of term {term} was replaced although all was well")
 
     def _run_until(self, done: Callable[[], bool], end: int, otherwise: str) -> None:
@@ -272,15 +236,21 @@ class Simulation:
             self._next()
 
     def _agrees(self) -> bool:
-        servers = list(self.servers.values())
+        """One leader, whose members have and have applied the same; nothing is left of a change of members."""
+        if not self.administrator.is_done:
+            return False
+        names = self.administrator.members()
+        servers = [self.servers[name] for name in names]
+        leaders = [server.server for server in servers if server.server and isinstance(server.server.role, Leader)]
+        if len(leaders) != 1 or leaders[0].configuration.is_joint:
+            return False
         last = {server.server.log.last_index for server in servers if server.server}
-        applied = {server.applied_index for server in servers}
-        leads = sum(1 for server in servers if server.server and isinstance(server.server.role, Leader))
-        return leads == 1 and len(last) == 1 and applied == last
+        return len(last) == 1 and {server.replica.applied_index for server in servers} == last
 
     def judge(self) -> bool:
         """Replicas are equal, and the clients' history is linearizable.  False if that could not be decided."""
-        if len({server.machine.fingerprint() for server in self.servers.values()}) > 1:
+        members = [self.servers[name] for name in self.administrator.members()]
+        if len({server.replica.machine.fingerprint() for server in members}) > 1:
             raise Violation("State Machine Safety", "replicas that applied the same differ")
         verdict = verdict_on(self.clients)
         if isinstance(verdict, NotLinearizable):
@@ -291,7 +261,7 @@ class Simulation:
         """What there is to say of the run, up to now."""
         return Report(
             seed=self.seed,
-            servers=len(self.names),
+            servers=len(self.founders),
             steps=self.steps,
             milliseconds=self.now / MILLISECOND,
             digest=self._hash.hexdigest(),

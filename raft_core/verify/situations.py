@@ -24,6 +24,16 @@ class Bounds(Struct, frozen=True, kw_only=True):
     crashes: int = 1
     """Of any server, together; each comes back at once."""
     heartbeats: int = 0
+    timeouts: int = 0
+    """Election timeouts, together; 0: no bound."""
+    changes: int = 0
+    """Wishes for other members."""
+    swaps: bool = False
+    """Among them: one voter exchanged for another, which takes a joint phase."""
+    members: int = 0
+    """With so many of the servers the cluster begins; 0: with all of them.  The others start empty."""
+    snapshots: int = 0
+    transfers: int = 0
     repetitions: int = 0
     """Messages that arrive and stay under way."""
     entries_per_message: int = 1
@@ -41,6 +51,10 @@ class Spent(NamedTuple):
     crashes: int = 0
     heartbeats: int = 0
     repetitions: int = 0
+    changes: int = 0
+    snapshots: int = 0
+    transfers: int = 0
+    timeouts: int = 0
 
 
 Committed: TypeAlias = tuple[tuple[Term, Entry], ...]
@@ -62,7 +76,10 @@ class Action(NamedTuple):
     """One thing that happens."""
 
     what: str
-    """deliver, repeat, timeout, heartbeat, propose, read, crash; "..., crash" if the server falls in the middle."""
+    """deliver, repeat, timeout, heartbeat, propose, read, change, snapshot, transfer, crash; "..., crash" if the server
+    falls in the middle."""
     place: int
     """Of the server in the list of names."""
     event: Event | None
+    cut: int | None = None
+    """If it falls in the middle: before which of the writes (see `local_states.Outcome`)."""

@@ -13,22 +13,65 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from raft_core.messages import AppendEntries, Message, RequestPreVote, RequestVote
-from raft_core.state import Candidate, Follower, Leader, PreCandidate, Role, Server
-from raft_core.types import ServerId
+from raft_core.configuration import Configuration, Configured, Snapshot, configuration_entry, decode_configuration
+from raft_core.log import Log
+from raft_core.messages import AppendEntries, InstallSnapshot, Message, RequestPreVote, RequestVote, TimeoutNow
+from raft_core.state import Candidate, Follower, Incoming, Leader, PreCandidate, Progress, Role, Server
+from raft_core.types import Entry, EntryKind, ServerId
 from raft_core.verify.local_states import Atlas, LocalNumber, LocalState, Packet, PacketNumber
+from raft_core.verify.situations import Committed
 
 Renaming: TypeAlias = dict[ServerId | None, ServerId | None]
 
 
 def renamed_server(server: Server, names: Renaming) -> Server:
     """The same server if all had other names."""
+    log, snapshot, incoming = server.log, server.snapshot, server.incoming
+    entries = renamed_entries(tuple(log), names)
+    base = (log.last_included_index, log.last_included_term)
     return replace(
         server,
         server_id=names[server.server_id],
         voted_for=names[server.voted_for],
         role=_renamed_role(server.role, names),
+        log=Log(entries, last_included_index=base[0], last_included_term=base[1]),
+        configurations=tuple([_renamed_configured(known, names) for known in server.configurations]),
+        snapshot=renamed_snapshot(snapshot, names),
+        incoming=None if incoming is None else Incoming(_renamed(incoming.snapshot, names), incoming.offset),
     )
+
+
+def renamed_entries(entries: tuple[Entry, ...], names: Renaming) -> tuple[Entry, ...]:
+    """The same entries if all had other names: those that name members are others."""
+    if not any(entry.kind is EntryKind.CONFIGURATION for entry in entries):
+        return entries
+    return tuple([_renamed_entry(entry, names) for entry in entries])
+
+
+def _renamed_entry(entry: Entry, names: Renaming) -> Entry:
+    members = decode_configuration(entry.command) if entry.kind is EntryKind.CONFIGURATION else None
+    return entry if members is None else configuration_entry(entry.term, _renamed_members(members, names))
+
+
+def _renamed_members(members: Configuration, names: Renaming) -> Configuration:
+    voters, learners, old = (
+        tuple(sorted(str(names[name]) for name in side))
+        for side in (members.voters, members.learners, members.old_voters)
+    )
+    return Configuration(voters, learners, old)
+
+
+def _renamed_configured(known: Configured, names: Renaming) -> Configured:
+    return Configured(known.index, _renamed_members(known.configuration, names))
+
+
+def _renamed(snapshot: Snapshot, names: Renaming) -> Snapshot:
+    return replace(snapshot, configured=_renamed_configured(snapshot.configured, names))
+
+
+def renamed_snapshot(snapshot: Snapshot | None, names: Renaming) -> Snapshot | None:
+    """The same snapshot, if there is one, if all had other names."""
+    return None if snapshot is None else _renamed(snapshot, names)
 
 
 def _renamed_role(role: Role, names: Renaming) -> Role:
@@ -39,8 +82,19 @@ def _renamed_role(role: Role, names: Renaming) -> Role:
             granted, refused = (frozenset(names[name] for name in side) for side in (role.granted, role.refused))
             return replace(role, granted=granted, refused=refused)
         case Leader():
-            followers = [replace(progress, server_id=names[progress.server_id]) for progress in role.followers]
-            return replace(role, followers=tuple(sorted(followers, key=lambda progress: progress.server_id)))
+            followers = [_renamed_progress(progress, names) for progress in role.followers]
+            followers.sort(key=lambda progress: progress.server_id)
+            transfer = role.transfer
+            if transfer is not None:
+                transfer = replace(transfer, target=names[transfer.target])
+            return replace(role, followers=tuple(followers), transfer=transfer)
+
+
+def _renamed_progress(progress: Progress, names: Renaming) -> Progress:
+    sending = progress.sending
+    if sending is not None:
+        sending = replace(sending, snapshot=_renamed(sending.snapshot, names))
+    return replace(progress, server_id=names[progress.server_id], sending=sending)
 
 
 def renamed_message(message: Message, names: Renaming) -> Message:
@@ -49,6 +103,11 @@ def renamed_message(message: Message, names: Renaming) -> Message:
         case RequestVote() | RequestPreVote():
             return replace(message, candidate_id=names[message.candidate_id])
         case AppendEntries():
+            entries = renamed_entries(message.entries, names)
+            return replace(message, leader_id=names[message.leader_id], entries=entries)
+        case InstallSnapshot():
+            return replace(message, leader_id=names[message.leader_id], snapshot=_renamed(message.snapshot, names))
+        case TimeoutNow():
             return replace(message, leader_id=names[message.leader_id])
         case _:
             return message
@@ -68,7 +127,7 @@ class Symmetry:
         self._numbers = {order: number for number, order in enumerate(self._orders)}
         self._locals: list[dict[LocalNumber, LocalNumber]] = [{} for _ in self._orders]
         self._packets: list[dict[PacketNumber, PacketNumber]] = [{} for _ in self._orders]
-        self._histories: list[dict[tuple[int, ...], tuple[int, ...]]] = [{} for _ in self._orders]
+        self._histories: list[dict[Committed, Committed]] = [{} for _ in self._orders]
         self._shapes: dict[LocalNumber, int] = {}
         self._candidates: dict[tuple[int, ...], Sequence[int]] = {}
 
@@ -77,6 +136,7 @@ class Symmetry:
         locals_: tuple[LocalNumber, ...],
         packets: frozenset[PacketNumber],
         leaders: tuple[int, ...],
+        committed: Committed,
         rest: object,
     ) -> int:
         """A number that equal states share, and those that are equal but for the names of servers.
@@ -87,8 +147,8 @@ class Symmetry:
         if orders is None:
             orders = self._candidates[shapes] = self._sorting(shapes)
         if len(orders) == 1:
-            return self._hash(orders[0], locals_, packets, leaders, rest)
-        return min([self._hash(order, locals_, packets, leaders, rest) for order in orders])
+            return self._hash(orders[0], locals_, packets, leaders, committed, rest)
+        return min([self._hash(order, locals_, packets, leaders, committed, rest) for order in orders])
 
     def _hash(
         self,
@@ -96,6 +156,7 @@ class Symmetry:
         locals_: tuple[LocalNumber, ...],
         packets: frozenset[PacketNumber],
         leaders: tuple[int, ...],
+        committed: Committed,
         rest: object,
     ) -> int:
         order, known, known_packets = self._orders[number], self._locals[number], self._packets[number]
@@ -108,12 +169,27 @@ class Symmetry:
             renamed = known_packets.get(packet)
             there.append(self._renamed_packet(number, packet) if renamed is None else renamed)
         led = tuple([place if place < 0 else order[place] for place in leaders])
-        return hash((tuple(places), frozenset(there), led, rest))
+        history = self._histories[number].get(committed)
+        if history is None:
+            history = self._renamed_history(number, committed)
+        return hash((tuple(places), frozenset(there), led, history, rest))
+
+    def _renamed_history(self, number: int, committed: Committed) -> Committed:
+        terms = [term for term, _ in committed]
+        entries = renamed_entries(tuple([entry for _, entry in committed]), self._renamings[number])
+        found = self._histories[number][committed] = tuple(zip(terms, entries, strict=True))
+        return found
 
     def _renamed_local(self, number: int, local: LocalNumber) -> LocalNumber:
         state, names = self._atlas.locals[local], self._renamings[number]
         renamed = LocalState(
-            renamed_server(state.server, names), state.current_term, names[state.voted_for], state.entries
+            renamed_server(state.server, names),
+            state.current_term,
+            names[state.voted_for],
+            renamed_entries(state.entries, names),
+            tuple(sorted(str(names[name]) for name in state.founders)),
+            state.last_included,
+            renamed_snapshot(state.snapshot, names),
         )
         self._locals[number][local] = found = self._atlas.local(renamed)
         return found

@@ -12,8 +12,13 @@ from raft_core import (
     AppendEntriesResult,
     AppendToLog,
     Candidate,
+    CompactLog,
+    Configuration,
+    ConfigurationCommitted,
+    Configured,
     Entry,
     Follower,
+    InstallSnapshotResult,
     Leader,
     Log,
     PersistTermAndVote,
@@ -25,8 +30,13 @@ from raft_core import (
     RequestVoteResult,
     Send,
     Server,
+    Snapshot,
+    TimeoutNow,
+    Transfer,
+    configuration,
     follower,
 )
+from raft_core.configuration import configuration_entry
 from raft_core.verify.invariants import Oracle, Violation
 from raft_core.verify.simulated_disk import SimulatedDisk
 
@@ -58,6 +68,11 @@ class World:
         others = [peer for peer in NAMES if peer != name]
         if match_index := progress.get("match_index"):
             self.oracle._answers(others[0], name, AppendEntriesResult(2, True, 0, match_index))
+        self.oracle._votes[name, self.servers[name].current_term] = name
+        for peer in others:
+            if self.disks[peer].current_term == self.servers[name].current_term:
+                self.disks[peer].voted_for = name
+                self.oracle.sent(peer, name, RequestVoteResult(self.servers[name].current_term, vote_granted=True))
         first = Progress(server_id=others[0], next_index=4, **progress)  # type: ignore[arg-type]
         self.moves(name, role=Leader((first, Progress(server_id=others[1], next_index=4))))
 
@@ -248,6 +263,130 @@ def _believes_too_much(world: World) -> None:
     world.leads("n1", match_index=3)
 
 
+# --- members --------------------------------------------------------------------------------------------------------
+
+
+def _proposes(world: World, name: str, *configurations: Configuration, commit_index: int = 3) -> None:
+    """`name` leads, has committed an entry of its term (or not), and appends these."""
+    world.leads(name)
+    world.moves(name, commit_index=commit_index)
+    for members in configurations:
+        before = world.servers[name]
+        log = before.log.append([configuration_entry(2, members)])
+        known = (*before.configurations, Configured(log.last_index, members))
+        world.moves(name, log=log, configurations=known)
+
+
+def _goes_by_other_members(world: World) -> None:
+    world.moves("n1", configurations=(Configured(0, configuration(["n1"])),), commit_index=3)
+
+
+def _starts_with_other_members(world: World) -> None:
+    log = world.servers["n1"].log.append([configuration_entry(2, configuration(["n1"]))])
+    world.oracle.started(replace(world.servers["n1"], log=log))
+
+
+def _changes_too_early(world: World) -> None:
+    _proposes(world, "n1", configuration(NAMES[:2]), commit_index=2)
+
+
+def _changes_twice(world: World) -> None:
+    _proposes(world, "n1", configuration(NAMES[:2]), configuration(["n1"]))
+
+
+def _changes_two_voters(world: World) -> None:
+    _proposes(world, "n1", configuration(["n1"]))
+
+
+def _joint_from_others(world: World) -> None:
+    _proposes(world, "n1", replace(configuration(["n1"]), old_voters=("n1", "n2")))
+
+
+def _leaves_joint_for_others(world: World) -> None:
+    joint = replace(configuration(["n1"]), old_voters=NAMES)
+    _proposes(world, "n1", joint)
+    for name in NAMES:
+        world.disks[name].entries.append(world.servers["n1"].log.entries(4, 4)[0])
+    world.moves("n1", commit_index=4)
+    _proposes(world, "n1", configuration(["n1", "n2"]), commit_index=4)
+
+
+def _commits_joint_without_old(world: World) -> None:
+    joint = replace(configuration(["n1"]), old_voters=NAMES)
+    _proposes(world, "n1", joint)
+    world.disks["n1"].entries.append(world.servers["n1"].log.entries(4, 4)[0])
+    world.moves("n1", commit_index=4)
+
+
+def _leads_unelected(world: World) -> None:
+    for name in NAMES:
+        world.disks[name].current_term = 3
+    world.moves("n1", current_term=3)
+    world.moves("n1", role=Leader(()))
+
+
+def _announces_uncommitted(world: World) -> None:
+    world.oracle.members.says_committed("n1", ConfigurationCommitted(3, configuration(["n1"])))
+
+
+def _hands_over_too_early(world: World) -> None:
+    world.leads("n1")
+    role = world.servers["n1"].role
+    assert isinstance(role, Leader)
+    world.moves("n1", role=replace(role, transfer=Transfer(1, "n2")))
+    world.disks["n2"].entries.pop()
+    world.oracle.sent("n1", "n2", TimeoutNow(2, "n1"))
+
+
+# --- snapshots ------------------------------------------------------------------------------------------------------
+
+
+def snapshot(index: int = 2, term: int = 1, checksum: str = "", members: Configuration | None = None) -> Snapshot:
+    return Snapshot(index, term, Configured(0, members or configuration(NAMES)), 1, checksum)
+
+
+def _snapshot_of_uncommitted(world: World) -> None:
+    world.oracle.took_snapshot("n1", snapshot(3, 2))
+
+
+def _snapshot_of_another_term(world: World) -> None:
+    world.oracle.took_snapshot("n1", snapshot(2, 2))
+
+
+def _snapshot_with_other_members(world: World) -> None:
+    world.oracle.took_snapshot("n1", snapshot(members=configuration(["n1"])))
+
+
+def _snapshots_differ(world: World) -> None:
+    world.oracle.took_snapshot("n1", snapshot(checksum="a"))
+    world.oracle.took_snapshot("n2", snapshot(checksum="b"))
+
+
+def _restores_backwards(world: World) -> None:
+    world.oracle.applied("n1", 1, (Entry(1, b"1"), Entry(1, b"2")))
+    world.oracle.restored("n1", snapshot())
+
+
+def _cuts_disk_without_snapshot(world: World) -> None:
+    world.disks["n1"].make_durable(change := CompactLog(2, 1))
+    world.oracle.written("n1", change)
+
+
+def _cuts_without_snapshot(world: World) -> None:
+    world.moves("n1", log=world.servers["n1"].log.compact(2))
+
+
+def _discards_what_is_committed(world: World) -> None:
+    world.disks["n1"].keep(snapshot(1), b".")
+    log = Log([Entry(2, b"2")], last_included_index=1, last_included_term=1)
+    world.moves("n1", log=log, snapshot=snapshot(1), persisted_index=1)
+
+
+def _says_installed(world: World) -> None:
+    world.disks["n1"].entries.clear()
+    world.oracle.sent("n1", "n2", InstallSnapshotResult(2, 2, 1, True))
+
+
 BROKEN: list[tuple[str, Callable[[World], None]]] = [
     ("Monotonic Term", _disk_term_back),
     ("One Vote Per Term", _disk_vote_changes),
@@ -282,6 +421,26 @@ BROKEN: list[tuple[str, Callable[[World], None]]] = [
     ("Pre-Vote", _encourages_beside_a_leader),
     ("Speaks In Its Term", _speaks_of_another_term),
     ("Leader Recognized", _goes_on_standing),
+    ("Latest Members In Force", _goes_by_other_members),
+    ("Latest Members In Force", _starts_with_other_members),
+    ("Own Term First", _changes_too_early),
+    ("One Change At A Time", _changes_twice),
+    ("One Voter Or Joint", _changes_two_voters),
+    ("One Voter Or Joint", _joint_from_others),
+    ("One Voter Or Joint", _leaves_joint_for_others),
+    ("Committed On A Quorum", _commits_joint_without_old),
+    ("Elected By A Quorum", _leads_unelected),
+    ("Committed Members", _announces_uncommitted),
+    ("Caught Up Before Handover", _hands_over_too_early),
+    ("Snapshot Of The Committed", _snapshot_of_uncommitted),
+    ("Snapshot Of The Committed", _snapshot_of_another_term),
+    ("Members Of A Snapshot", _snapshot_with_other_members),
+    ("State Machine Safety", _snapshots_differ),
+    ("Applied In Order", _restores_backwards),
+    ("Snapshot Before Cut", _cuts_disk_without_snapshot),
+    ("Snapshot Before Cut", _cuts_without_snapshot),
+    ("Committed Immutable", _discards_what_is_committed),
+    ("Durable Before Spoken", _says_installed),
 ]
 
 
@@ -306,3 +465,29 @@ def test_what_servers_may_do_breaks_no_rule() -> None:
     world.oracle.stopped("n1")
     world.oracle.started(server("n1"))
     world.oracle.applied("n1", 1, (Entry(1, b"1"),))
+
+
+def _leads_alone(oracle: Oracle, command: bytes) -> None:
+    alone = follower("n1", ["n1"])
+    oracle.started(alone)
+    role = Leader((), is_silent=True)
+    oracle.moved(alone, replace(alone, current_term=1, role=role, log=alone.log.append([Entry(1, command)])))
+
+
+def test_what_a_server_was_in_a_term_that_never_reached_its_disk_nobody_remembers() -> None:
+    oracle = Oracle({"n1": SimulatedDisk()})
+    for command in (b"one", b"another"):
+        _leads_alone(oracle, command)
+        oracle.stopped("n1")
+    assert oracle.leaders == {}
+
+
+def test_what_a_server_was_in_a_term_that_reached_its_disk_is_remembered() -> None:
+    disk = SimulatedDisk()
+    oracle = Oracle({"n1": disk})
+    _leads_alone(oracle, b"one")
+    disk.current_term = 1
+    oracle.stopped("n1")
+    assert oracle.leaders == {1: "n1"}
+    with pytest.raises(Violation, match="Log Matching"):
+        _leads_alone(oracle, b"another")
