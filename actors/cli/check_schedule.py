@@ -11,7 +11,7 @@ import click
 from actors.cli.output import Output, say
 from raft_core.verify.schedule_picture import schedule_page
 from raft_core.verify.simulation import Turn
-from raft_core.verify.spacetime import space_time_table
+from raft_core.verify.spacetime import names_in, space_time_table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ def show_schedule(
     is_last_to_blame: bool = True,
 ) -> None:
     """The table on stdout, if it is for people; the page where it is wanted."""
-    names = [f"n{number}" for number in range(1, servers + 1)]
+    names = names_in(turns, servers)
     if output.is_table:
         output.line(space_time_table(turns, names))
     if figure is not None:

@@ -46,6 +46,9 @@ HAPPENINGS = {
     "starts": "comes back",
     "writes": "its disk is done",
     "applies": "its state machine goes on",
+    "takes a snapshot": "takes a snapshot",
+    "keeps a snapshot": "its snapshot is on disk",
+    "sends a part": "reads a part of a snapshot",
     "": "falls and comes back",
 }
 """What is no turn, in words."""
@@ -64,6 +67,17 @@ def space_time_table(turns: Iterable[Turn], names: Sequence[ServerId], *, width:
             at = f"{turn.at / 1_000:.2f}".rjust(10) if number == 0 else " " * 10
             lines.append((at.ljust(place) + "  " + words)[: place + width + 2].rstrip())
     return "\n".join(lines)
+
+
+def names_in(turns: Iterable[Turn], servers: int) -> list[ServerId]:
+    """With whom the cluster began, and who joined later, in the order of their numbers.
+
+    >>> names_in([], 3)
+    ['n1', 'n2', 'n3']
+    """
+    founders = [f"n{number}" for number in range(1, servers + 1)]
+    joined = {turn.server_id for turn in turns} - set(founders)
+    return founders + sorted(joined, key=lambda name: (len(name), name))
 
 
 def happened_words(turn: Turn) -> list[str]:

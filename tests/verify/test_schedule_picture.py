@@ -14,8 +14,8 @@ from raft_core.state import restore
 from raft_core.step import step
 from raft_core.types import ServerId
 from raft_core.verify.exploration import turns_of
-from raft_core.verify.rerun import rerun
 from raft_core.verify.recording import recorded
+from raft_core.verify.rerun import rerun
 from raft_core.verify.schedule_picture import schedule_page
 from raft_core.verify.simulation import Turn
 from raft_core.verify.situations import Action, Bounds
