@@ -19,7 +19,8 @@ MILLISECOND = 1_000
 RETRY = 400
 """Milliseconds after which a client asks again."""
 IMPATIENT = (3, 4)
-"""Clients that wait an eighth of that: so somebody writes to a new leader before the old one has noticed."""
+"""Clients that wait an eighth of that the first time, and twice as long each time after: so somebody writes to a new
+leader before the old one has noticed, and nobody floods a slow cluster with what it was asked before."""
 
 
 class Conversations(ABC):
@@ -61,7 +62,7 @@ class Conversations(ABC):
         """Send a request, and look after it later."""
         server = self.servers[self._targets[request.client]]
         self.after(self.duration(5), lambda: server.ask(request))
-        patience = RETRY // 8 if request.client in IMPATIENT else RETRY
+        patience = min(RETRY, RETRY // 8 << request.attempt) if request.client in IMPATIENT else RETRY
         self.after(patience * MILLISECOND, lambda: self._heard_nothing(request))
 
     def _heard_nothing(self, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Reads by lease hold as long as clocks drift no more than leases allow for; a simulation finds where they drift more."""
+"""Reads by lease hold as long as clocks drift no more than leases allow for; a simulation finds it if they drift more."""
 
 from __future__ import annotations
 
