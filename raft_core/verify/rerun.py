@@ -21,7 +21,7 @@ from raft_core.events import ConfigurationProposed, Event, Received
 from raft_core.state import Server
 from raft_core.types import ServerId, Settings
 from raft_core.verify.adversary import Adversary
-from raft_core.verify.history import NotLinearizable
+from raft_core.verify.history import NotLinearizable, Operation
 from raft_core.verify.invariants import Violation
 from raft_core.verify.rerun_server import RerunServer, Said
 from raft_core.verify.schedule import Decision, NamedMessages, Packet, Wants
@@ -36,10 +36,15 @@ class _Caller(Client):
 
     def __init__(self, number: int) -> None:
         super().__init__(number, Random(0))
+        self._begun: set[int] = set()
 
     def asks(self, request: Request, now: int) -> None:
         """Its request arrives: a new one, or one that it has asked before."""
-        if request.number > self._requests:
+        is_new = request.number not in self._begun
+        self._begun.add(request.number)
+        if is_new and request.number < self._requests:
+            self._asked_before(request, now)
+        elif is_new:
             if self.request is not None:
                 self.give_up()
             self.request, self.invoked, self._requests = request, now, request.number
@@ -124,11 +129,14 @@ class Rerun(Simulation):
         return self.callers[request.client - 1]
 
     def judge(self) -> bool:
-        """What servers and clients say at the end."""
+        """What servers and clients say at the end.  What is not answered by then has an unknown outcome."""
         replicas = [server.replica for server in self.servers.values()]
         applied = {replica.applied_index: replica.machine.fingerprint() for replica in replicas}
         if any(applied[replica.applied_index] != replica.machine.fingerprint() for replica in replicas):
             raise Violation("State Machine Safety", "replicas that applied the same differ")
+        for caller in self.callers:
+            if caller.request is not None:
+                caller.give_up()
         verdict = verdict_on(self.callers)
         if isinstance(verdict, NotLinearizable):
             raise Violation("Linearizability", str(verdict))
