@@ -56,6 +56,13 @@ class _Caller(Client):
         ):
             self.request = request
 
+    def _asked_before(self, request: Request, now: int) -> None:
+        """It has asked for more since, and never hears what becomes of this."""
+        for command in commands_of(request):
+            self.operations.append(
+                Operation(self.number, command.name, command.arguments, None, now, None, command.key)
+            )
+
 
 def _named_in(decisions: Iterable[Decision]) -> set[ServerId]:
     """The servers that something happens to, or that somebody wants for members."""

@@ -98,3 +98,6 @@ class Conversations(ABC):
         client.answered(self.now, results)
         if not self._at_peace:
             self._think(client)
+
+    def _are_answered(self) -> bool:
+        return not any(client.has_work for client in self.clients)

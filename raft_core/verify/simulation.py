@@ -22,9 +22,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from itertools import count
 from random import Random
-from typing import NamedTuple, TypeAlias
 
-from msgspec import Struct, msgpack
+from msgspec import msgpack
 
 from raft_core.effects import Effect, Send
 from raft_core.events import Event, Received
@@ -38,6 +37,7 @@ from raft_core.verify.simulated_clients import verdict_on
 from raft_core.verify.simulated_conversations import MILLISECOND, Conversations
 from raft_core.verify.simulated_members import Administrator
 from raft_core.verify.simulated_server import SimulatedServer
+from raft_core.verify.simulation_report import Report, Turn, Watcher
 
 PATIENCE = 60
 """Election timeouts that the cluster has, once all faults have ended, to elect, serve and agree (liveness)."""
@@ -47,44 +47,7 @@ CALM = 6
 _encode = msgpack.Encoder().encode
 
 
-class Turn(NamedTuple):
-    """What one server did in one go."""
-
-    at: int
-    server_id: ServerId
-    events: tuple[Event, ...]
-    effects: tuple[Effect, ...]
-    after: Server
-    happening: str = ""
-    """"falls" or "starts" if it is no turn, but the end or the beginning of a life; `simulate` does not show those."""
-
-
-Watcher: TypeAlias = Callable[[Turn], object]
-"""Somebody who sees every turn."""
-
-
-class Report(Struct, frozen=True, kw_only=True):
-    """What became of one seed."""
-
-    seed: int
-    servers: int
-    steps: int
-    """Calls of `step`."""
-    milliseconds: float
-    """Simulated time."""
-    digest: str
-    """Hash of every event of every server, in order."""
-    violation: Violation | None
-    operations: int
-    """What clients asked for and was answered."""
-    committed: int
-    leaders: int
-    """Terms that had a leader."""
-    misfortunes: dict[str, int]
-    cells: dict[tuple[str, str], int]
-    """How often each kind of event met each role."""
-    is_decided: bool
-    """The question whether the history is linearizable was decided; false: the search was given up."""
+__all__ = ["Report", "Simulation", "Turn", "Watcher", "ended", "simulate"]
 
 
 class Simulation(Conversations):
@@ -200,17 +163,19 @@ class Simulation(Conversations):
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def end_in_peace(self) -> None:
-        """All faults end.  Within bounded time there must be a leader who serves, and all must agree."""
+        """All faults end.  Within bounded time there must be a leader who serves, and all must agree, also when what
+        was sent before has arrived: it may bring a higher term from who has left."""
         self._at_peace = True
+        late = self.now + int(max(self.adversary.latest, self.adversary.slowest) * MILLISECOND)
         self.adversary = self.adversary.at_peace()
         self.misfortunes.end()
         self.administrator.end()
         end = self.now + PATIENCE * self.adversary.settings.election_timeout * MILLISECOND + self._catching_up()
-        self._run_until(lambda: not any(client.has_work for client in self.clients), end, "clients wait for answers")
+        self._run_until(self._are_answered, end, "clients wait for answers")
         for client in self.clients:
             self._say(client.ask(self.now))
-        self._run_until(lambda: not any(client.has_work for client in self.clients), end, "new requests wait")
-        self._run_until(self._agrees, end, "servers do not agree")
+        self._run_until(self._are_answered, end, "new requests wait")
+        self._run_until(lambda: self.now >= late and self._agrees(), end, "servers do not agree")
         self._must_stay_calm()
 
     def _catching_up(self) -> int:
