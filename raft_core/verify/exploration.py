@@ -40,6 +40,7 @@ from raft_core.verify.local_states import Atlas, LocalNumber, PacketNumber
 from raft_core.verify.simulation import Turn
 from raft_core.verify.situations import Action, Bounds, Situation, Spent
 from raft_core.verify.symmetry import Symmetry
+from raft_core.verify.violation import fallen_over
 
 Told: TypeAlias = Callable[[int, int], object]
 """Somebody who is told the depth that was searched, and how many situations were found."""
@@ -204,7 +205,10 @@ class Explorer:
         spent: Spent,
         without: PacketNumber | None = None,
     ) -> Iterator[tuple[Action, Situation]]:
-        outcome = self.atlas.outcome(situation.locals[place], event)
+        try:
+            outcome = self.atlas.outcome(situation.locals[place], event)
+        except Exception as error:
+            raise _Broken(action, fallen_over(error)) from error
         packets = situation.packets if without is None else situation.packets - {without}
         after = self._with(situation, place, outcome.after, packets, spent)
         try:
@@ -265,7 +269,8 @@ def explore(
 
 
 def turns_of(bounds: Bounds, schedule: tuple[Action, ...]) -> list[Turn]:
-    """What the servers do in a schedule; a crash shows as the server that came back."""
+    """What the servers do in a schedule; a crash shows as the server that came back.  If the core falls over, the last
+    turn is the one that makes it."""
     explorer = Explorer(bounds)
     atlas, locals_ = explorer.atlas, list(explorer.start().locals)
     turns: list[Turn] = []
@@ -273,7 +278,10 @@ def turns_of(bounds: Bounds, schedule: tuple[Action, ...]) -> list[Turn]:
         at, name, local = number * 1_000, explorer.names[action.place], locals_[action.place]
         restarted = atlas.restarted(local)
         if action.event is not None:
-            outcome = atlas.outcome(local, atlas.event(action.event))
+            try:
+                outcome = atlas.outcome(local, atlas.event(action.event))
+            except Exception:
+                return [*turns, Turn(at, name, (action.event,), (), atlas.locals[local].server)]
             local, sent = outcome.after, outcome.sent
             if action.cut is not None:
                 restarted, sent = outcome.cuts[action.cut]

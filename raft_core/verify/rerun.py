@@ -29,6 +29,7 @@ from raft_core.verify.simulated_clients import Client, Request, commands_of, ver
 from raft_core.verify.simulated_conversations import MILLISECOND
 from raft_core.verify.simulated_server import SimulatedServer
 from raft_core.verify.simulation import Simulation, Turn, Watcher
+from raft_core.verify.violation import fallen_over
 
 
 class _Caller(Client):
@@ -103,6 +104,8 @@ class Rerun(Simulation):
             self.judge()
         except Violation as violation:
             return violation
+        except Exception as error:
+            return fallen_over(error)
         return None
 
     def carry_out(self, decisions: Iterable[Decision]) -> None:

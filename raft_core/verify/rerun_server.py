@@ -215,6 +215,19 @@ class RerunServer(SimulatedServer):
         else:
             self._last_turn(events, decision.fall)
 
+    def _steps(self, events: list[Event]) -> None:
+        """What makes the server fall over is shown, too."""
+        before = self.server
+        assert before is not None
+        try:
+            super()._steps(events)
+        except (Violation, Fallen):
+            raise
+        except Exception:
+            if self.server is before:
+                self.simulation.noted(self, before, events, ())
+            raise
+
     def _last_turn(self, events: list[Event], fall: Fall) -> None:
         """It falls after so many effects, or at the latest when there are no more."""
         self.falls_in = fall.after

@@ -38,6 +38,7 @@ from raft_core.verify.simulated_conversations import MILLISECOND, Conversations
 from raft_core.verify.simulated_members import Administrator
 from raft_core.verify.simulated_server import SimulatedServer
 from raft_core.verify.simulation_report import Report, Turn, Watcher
+from raft_core.verify.violation import fallen_over
 
 PATIENCE = 60
 """Election timeouts that the cluster has, once all faults have ended, to elect, serve and agree (liveness)."""
@@ -256,10 +257,12 @@ def simulate(
 
 
 def ended(simulation: Simulation, steps: int) -> Report:
-    """Run it to its end; see `simulate`."""
+    """Run it to its end; see `simulate`.  Whatever is raised meanwhile is a finding."""
     try:
         simulation.run(steps)
         simulation.end_in_peace()
         return simulation.report(None, is_decided=simulation.judge())
     except Violation as violation:
         return simulation.report(violation, is_decided=True)
+    except Exception as error:
+        return simulation.report(fallen_over(error), is_decided=True)

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec import msgpack
 from msgspec.structs import replace
 
 from raft_core import Event, Leader, Send, Server, Settings, Transition, step
@@ -18,8 +19,8 @@ from raft_core.verify.counterexample import Counterexample, counterexample
 from raft_core.verify.invariants import Violation
 from raft_core.verify.recording import recorded
 from raft_core.verify.rerun import Rerun, rerun
-from raft_core.verify.schedule import Decision, Fall, Falls, RunsOut, Starts, Writes
-from raft_core.verify.simulated_clients import SimulatedMachine
+from raft_core.verify.schedule import Asks, Decision, Fall, Falls, RunsOut, Starts, Writes
+from raft_core.verify.simulated_clients import Command, Request, SimulatedMachine
 from raft_core.verify.simulation import Turn, simulate
 
 STEPS = 1_200
@@ -149,6 +150,25 @@ def test_replicas_that_differ_are_shrunk_too(monkeypatch: pytest.MonkeyPatch) ->
     assert len(shrunk(seed).decisions) == 0, "they differ from the start"
 
 
+def falls_over(server: Server, event: Event) -> Transition:
+    """As leader of the second term or a later one."""
+    after, effects = step(server, event)
+    if isinstance(after.role, Leader) and after.current_term > 1:
+        raise LookupError(f"nobody knows {after.server_id}")
+    return Transition(after, effects)
+
+
+def test_a_core_that_falls_over_is_a_finding_that_is_shrunk_and_shown(breaks: Breaks) -> None:
+    breaks(falls_over)
+    report = next(r for seed in range(50) if (r := simulate(seed, 3, STEPS)).violation)
+    assert report.violation is not None and report.violation.rule == "LookupError"
+    assert "nobody knows n" in report.violation.explanation and "in falls_over" in report.violation.explanation
+    found = shrunk(report.seed)
+    assert found.violation.rule == "LookupError"
+    assert len(found.decisions) < 30 and found.turns[-1].events, "the turn that made it fall over comes last"
+    assert found.turns[-1].after.role_name == "candidate"
+
+
 def test_what_a_cluster_never_recovers_from_is_shrunk_too(breaks: Breaks) -> None:
     breaks(gives_up)
     seed = next(s for s in range(50) if str(simulate(s, 3, STEPS).violation).startswith("Progress"))
@@ -214,3 +234,21 @@ def test_what_had_not_left_when_its_sender_fell_lends_its_name_to_nothing() -> N
         ]
     )
     assert set(run.packets) == {(4, "n2", 0), (4, "n3", 0)}
+
+
+def put(client: int, number: int, value: int) -> Request:
+    command = Command(client, number, "a", "put", (value,))
+    return Request(client, number, 0, (msgpack.encode(command),), "a")
+
+
+def asked(number: int, request: Request) -> Asks:
+    return Asks(number=number, server_id="n1", request=request, asked=number)
+
+
+def test_what_a_client_asked_before_and_what_nobody_answered_may_have_happened() -> None:
+    run = Rerun(1, Settings())
+    run.carry_out([asked(1, put(1, 2, 22)), asked(2, put(1, 1, 11)), asked(3, put(2, 1, 12)), asked(4, put(1, 1, 11))])
+    assert run.judge()
+    unknown = [operation for caller in run.callers for operation in caller.operations]
+    assert sorted(operation.arguments for operation in unknown) == [(11,), (12,), (22,)]
+    assert all(operation.returned is None for operation in unknown)

@@ -205,3 +205,31 @@ def test_an_answer_is_forgotten_only_if_it_changes_nothing_now(
         after, effects = step(server, Received("n2", result))
         assert not any(isinstance(effect, Send | PersistTermAndVote | AppendToLog) for effect in effects)
         assert (after.current_term, after.role, after.log) == (server.current_term, server.role, server.log)
+
+
+def test_who_falls_in_the_middle_of_a_turn_is_shown_with_what_it_said_by_then(broken: Callable[[Step], None]) -> None:
+    broken(speaks_first)
+    bounds = Bounds(terms=1, commands=0, crashes=1)
+    schedule = explore(bounds).schedule
+    place = next(number for number, action in enumerate(schedule) if action.cut is not None)
+    turn, restarted = turns_of(bounds, schedule)[place : place + 2]
+    assert turn.server_id == restarted.server_id and turn.at == restarted.at
+    assert turn.events == (schedule[place].event,) and turn.effects
+    assert (restarted.events, restarted.effects, restarted.after.role_name) == ((), (), "follower")
+    assert restarted.after.log.last_index < turn.after.log.last_index, "it spoke of what is not on its disk"
+
+
+def test_a_core_that_falls_over_is_found_by_a_shortest_schedule(broken: Callable[[Step], None]) -> None:
+    def falls_over(server: Server, event: Event) -> Transition:
+        if isinstance(event, Received) and isinstance(event.message, AppendEntries):
+            raise LookupError(server.server_id)
+        return step(server, event)
+
+    broken(falls_over)
+    bounds = Bounds(terms=1, commands=0, crashes=0)
+    explored = explore(bounds)
+    assert explored.violation is not None and explored.violation.rule == "LookupError"
+    assert "in falls_over" in explored.violation.explanation
+    turns = turns_of(bounds, explored.schedule)
+    assert len(turns) == len(explored.schedule) == 4
+    assert isinstance(turns[-1].events[0], Received)
