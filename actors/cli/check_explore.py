@@ -23,6 +23,7 @@ Examples:
   actorum check explore                              two terms, one command, one crash
   actorum check explore --terms 4 --commands 0 --crashes 0 --under-way 2
   actorum check explore --terms 3 --most 5000000
+  actorum check explore --commands 0 --members 2 --changes 1 --swaps --snapshots 1 --under-way 2
   actorum check explore --terms 1 --branches         how much of the core do these schedules run?
 
 Exit code: 6 if a schedule breaks a rule; the shortest one is shown.
@@ -37,6 +38,11 @@ Exit code: 6 if a schedule breaks a rule; the shortest one is shown.
 @click.option("--crashes", type=click.IntRange(0), default=1, show_default=True, help="Crashes, of all servers.")
 @click.option("--heartbeats", type=click.IntRange(0), default=0, show_default=True, help="Heartbeats of idle leaders.")
 @click.option("--repetitions", type=click.IntRange(0), default=0, show_default=True, help="Messages that arrive twice.")
+@click.option("--members", type=click.IntRange(0), default=0, help="The cluster begins with so many.  [default: all]")
+@click.option("--changes", type=click.IntRange(0), default=0, show_default=True, help="Wishes for other members.")
+@click.option("--swaps", is_flag=True, help="Among them: one voter exchanged for another, in a joint phase.")
+@click.option("--snapshots", type=click.IntRange(0), default=0, show_default=True, help="Snapshots that are taken.")
+@click.option("--transfers", type=click.IntRange(0), default=0, show_default=True, help="Wishes for another leader.")
 @click.option(
     "--under-way",
     type=click.IntRange(0),
@@ -57,6 +63,11 @@ def explore(
     crashes: int,
     heartbeats: int,
     repetitions: int,
+    members: int,
+    changes: int,
+    swaps: bool,
+    snapshots: int,
+    transfers: int,
     under_way: int,
     pre_vote: bool,
     most: int | None,
@@ -64,7 +75,7 @@ def explore(
     branches: bool,
     output: Output,
 ) -> None:
-    """Search every schedule of a small cluster: arrivals in any order, losses, time-outs, crashes, commands.
+    """Search every schedule of a small cluster: arrivals in any order, losses, time-outs, crashes, commands, members.
 
     The search is breadth first, so what it finds is a shortest schedule.  It says whether the bounds were exhausted,
     and in how many situations of a server each role met each kind of event ("-": never, so nothing is known of it).
@@ -77,6 +88,11 @@ def explore(
         crashes=crashes,
         heartbeats=heartbeats,
         repetitions=repetitions,
+        members=members,
+        changes=changes,
+        swaps=swaps,
+        snapshots=snapshots,
+        transfers=transfers,
         under_way=under_way,
         pre_vote=pre_vote,
     )

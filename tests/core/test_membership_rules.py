@@ -24,10 +24,12 @@ from raft_core import (
     ElectionTimeout,
     Entry,
     EntryKind,
+    HeartbeatTimeout,
     Ignored,
     Leader,
     LogPersisted,
     RequestVote,
+    RequestVoteResult,
     Send,
     Server,
     Settings,
@@ -286,3 +288,22 @@ def test_a_leader_keeps_sending_to_everybody_who_stays(elect: Build) -> None:
     assert isinstance(after.role, Leader)
     known = {progress.server_id: progress.match_index for progress in after.role.followers}
     assert known == {"n2": 1, "n3": 0, "n4": 0}
+
+
+def test_a_new_leader_does_not_end_the_joint_phase_before_its_own_entry_is_committed() -> None:
+    """The phase was begun and committed in an earlier term; what a leader knows for sure begins with its own (5.4.2)."""
+    joint = Configuration(("n1", "n2", "n4"), (), ("n1", "n2", "n3"))
+    server = restore("n1", ("n1", "n2", "n3"), Settings(pre_vote=False), randomness=0)
+    begun = AppendEntries(1, "n2", 0, 0, (configuration_entry(1, joint),), 1)
+    server = step(step(server, received("n2", begun)).server, LogPersisted(1, 1)).server
+    assert server.commit_index == 1 and server.configuration == joint
+    server = step(server, ElectionTimeout(0)).server
+    server = step(server, received("n2", RequestVoteResult(2, vote_granted=True))).server
+    assert isinstance(server.role, Leader)
+    for event in (LogPersisted(2, 2), HeartbeatTimeout(), received("n4", AppendEntriesResult(2, True, 1, 1))):
+        server = step(server, event).server
+        assert server.configuration == joint and server.log.last_index == 2
+    after, effects = step(server, received("n2", AppendEntriesResult(2, True, 1, 2)))
+    assert after.commit_index == 2
+    assert after.configuration == joint.after_joint() and after.log.last_index == 3
+    assert ConfigurationChanged(3, joint.after_joint()) in effects
