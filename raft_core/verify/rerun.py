@@ -6,6 +6,9 @@ and clocks may produce: messages may be late, doubled and lost, disks take their
 out early or late.  Rules of *times* (`Progress`, `Stability`) have no meaning meanwhile.  They are looked at when the
 schedule is over: then all faults end, what is under way is lost, and the servers live on by themselves.
 
+Reads by lease are the exception: they trust in clocks.  Where the settings allow for them, a decision happens at its
+own time, clocks run as fast as they did, and no timer runs out before its time.
+
 Clients are simpler than in a simulation.  A call begins when its request first arrives somewhere, and an answer is
 heard at once: what contradicts itself with longer calls does so with shorter ones.
 """

@@ -291,7 +291,7 @@ def test_a_leader_keeps_sending_to_everybody_who_stays(elect: Build) -> None:
 
 
 def test_a_new_leader_does_not_end_the_joint_phase_before_its_own_entry_is_committed() -> None:
-    """The phase was begun and committed in an earlier term; what a leader knows for sure begins with its own (5.4.2)."""
+    """The phase was begun and committed in an earlier term; what a leader knows for sure begins with its own."""
     joint = Configuration(("n1", "n2", "n4"), (), ("n1", "n2", "n3"))
     server = restore("n1", ("n1", "n2", "n3"), Settings(pre_vote=False), randomness=0)
     begun = AppendEntries(1, "n2", 0, 0, (configuration_entry(1, joint),), 1)
