@@ -12,14 +12,14 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from raft_core import Event, Leader, Send, Server, Settings, Transition, step
-from raft_core.events import ElectionTimeout
+from raft_core.events import ElectionTimeout, SnapshotSpoiled
 from raft_core.verify import simulated_server
-from raft_core.verify.adversary import drawn
+from raft_core.verify.adversary import Adversary, drawn
 from raft_core.verify.counterexample import Counterexample, counterexample
 from raft_core.verify.invariants import Violation
 from raft_core.verify.recording import recorded
 from raft_core.verify.rerun import Rerun, rerun
-from raft_core.verify.schedule import Asks, Decision, Fall, Falls, RunsOut, Starts, Writes
+from raft_core.verify.schedule import Asks, Decision, Fall, Falls, Joins, RunsOut, Starts, Writes
 from raft_core.verify.simulated_clients import Command, Request, SimulatedMachine
 from raft_core.verify.simulation import Turn, simulate
 
@@ -82,6 +82,29 @@ def test_among_those_runs_is_every_kind_of_decision_and_of_fall() -> None:
             kinds["waits"] += getattr(decision, "waits", False)
     plain = "Arrives RunsOut IsTold Reconnects Asks Wants Writes Applies Takes Keeps SendsPart Falls Starts Joins Ticks"
     assert set(+kinds) == {*plain.split(), "in the middle", "torn", "waits"}
+
+
+def test_parts_of_snapshots_that_were_spoiled_are_spoiled_again_and_servers_that_joined_are_there() -> None:
+    small = Settings(election_timeout=150, heartbeat_interval=20, trailing_entries=0, snapshot_chunk_bytes=30)
+    adversary = Adversary(
+        settings=small,
+        snapshot_every=3,
+        spoils=0.3,
+        change_every=150.0,
+        think_takes=10.0,
+        crashes=True,
+        cuts=True,
+        misfortune_every=300.0,
+    )
+    turns, again = list[Turn](), list[Turn]()
+    report, decisions, _ = recorded(1, 3, STEPS, adversary=adversary)
+    assert report == simulate(1, 3, STEPS, adversary=adversary, watcher=turns.append)
+    spoils = [spoil for decision in decisions if isinstance(decision, Writes) for spoil in decision.spoils]
+    assert any(spoil is not None for spoil in spoils)
+    assert any(isinstance(event, SnapshotSpoiled) for turn in turns for event in turn.events)
+    assert any(isinstance(decision, Joins) for decision in decisions)
+    assert rerun(decisions, 3, small, watcher=again.append) is None
+    assert [essence(turn) for turn in again if not turn.happening] == [essence(turn) for turn in turns]
 
 
 @pytest.mark.parametrize("seed", range(8))
