@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 import click
+from msgspec import convert
 
 from actors.cli.branches import Branches, branch_rows, branches_of
 from actors.cli.check_schedule import figure_option, show_schedule
@@ -55,47 +56,13 @@ Exit code: 6 if a schedule breaks a rule; the shortest one is shown.
 @figure_option
 @click.option("--branches", is_flag=True, help="Count the branches of the core that are taken; needs `coverage`, slow.")
 @output_option
-def explore(
-    servers: int,
-    terms: int,
-    commands: int,
-    reads: int,
-    crashes: int,
-    heartbeats: int,
-    repetitions: int,
-    members: int,
-    changes: int,
-    swaps: bool,
-    snapshots: int,
-    transfers: int,
-    under_way: int,
-    pre_vote: bool,
-    most: int | None,
-    figure: Path | None,
-    branches: bool,
-    output: Output,
-) -> None:
+def explore(most: int | None, figure: Path | None, branches: bool, output: Output, **within: int) -> None:
     """Search every schedule of a small cluster: arrivals in any order, losses, time-outs, crashes, commands, members.
 
     The search is breadth first, so what it finds is a shortest schedule.  It says whether the bounds were exhausted,
     and in how many situations of a server each role met each kind of event ("-": never, so nothing is known of it).
     """
-    bounds = Bounds(
-        servers=servers,
-        terms=terms,
-        commands=commands,
-        reads=reads,
-        crashes=crashes,
-        heartbeats=heartbeats,
-        repetitions=repetitions,
-        members=members,
-        changes=changes,
-        swaps=swaps,
-        snapshots=snapshots,
-        transfers=transfers,
-        under_way=under_way,
-        pre_vote=pre_vote,
-    )
+    bounds = convert(within, Bounds)
     began = perf_counter()
 
     def told(depth: int, situations: int) -> None:
@@ -108,7 +75,7 @@ def explore(
     _show(output, explored, taken, perf_counter() - began)
     if explored.violation is not None:
         turns, title = turns_of(bounds, explored.schedule), f"A shortest schedule: {len(explored.schedule)} actions"
-        show_schedule(turns, servers, explored.violation, title=title, figure=figure, output=output)
+        show_schedule(turns, bounds.servers, explored.violation, title=title, figure=figure, output=output)
         raise SafetyViolation(
             f"a schedule of {len(explored.schedule)} actions breaks a rule: {explored.violation}",
             why="a rule that must always hold does not; no shorter schedule breaks one",
