@@ -17,7 +17,7 @@ SOURCES := raft_core actors tests examples benchmarks docs
 # It plays many seeds, and takes no branch that the others do not take.
 BUSY := tests/verify/test_simulation.py::test_among_a_few_seeds_every_misfortune_happens_and_every_event_meets_every_role
 
-.PHONY: help demo test lint check docs bench kill-trials histories lab mutants simulate explore mutation-score coverage clean
+.PHONY: help demo test lint check docs bench kill-trials histories storm million lab mutants simulate explore mutation-score coverage clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,14 @@ histories: .venv/.stamp-test ## are histories under kill -9, SIGSTOP and partiti
 	    $(BIN)/python -m tests.chaos.histories --runtime $$runtime --storage memory --runs 12 --operations 5000 --seed 1 && \
 	    $(BIN)/python -m tests.chaos.histories --runtime $$runtime --storage sqlite --runs 13 --operations 5000 --seed 101 || exit $$?; \
 	done
+
+storm: .venv/.stamp-test ## 200 changes of members, snapshots, kills, pauses and partitions under load, on each runtime (ten minutes)
+	@for runtime in actors locks; do \
+	    $(BIN)/python -m tests.chaos.storm --runtime $$runtime --operations 200 --seed 1 --storage sqlite || exit $$?; \
+	done
+
+million: .venv/.stamp-test ## a million commands with snapshots: memory, disk, restart, a fresh peer (five minutes)
+	@$(BIN)/python -m benchmarks.million
 
 lab: .venv/.stamp-test ## the lab's scenarios: 1,000 seeds of each in simulation, 5 passes in threads and processes (hours)
 	@for runtime in actors locks; do \
