@@ -104,6 +104,8 @@ ROOMS = [
                     *(f"actors/http/{name}.py" for name in ("attached", "links", "serving", "transporter")),
                 }
             ),
+            # Newcomers are met by whoever adds them, in any thread.
+            "threading.Lock": frozenset({"actors/http/links.py", "actors/http/transporter.py"}),
             # To wait for a disk, and to be woken when the peer ends.
             "threading.Event": frozenset({"actors/peer.py", "actors/workers.py"}),
         },
