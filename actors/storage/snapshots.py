@@ -1,9 +1,6 @@
 """Snapshots as files (paper 7): what stands for the beginning of a log once that is cut off.
 
-    length of the head | CRC-32 of the head | head | content          (numbers: 4 bytes, little-endian)
-
-The head is an array of msgpack: format version, cluster id, server id, and the `Snapshot`, whose `checksum` is the
-SHA-256 of the content and whose `size` is its length.  The content is opaque here.
+What such a file consists of is in `actors.storage.snapshot_format`; here is under which name it is, and which counts.
 
 Rules of the files
 ------------------
@@ -20,7 +17,6 @@ Rules of the files
    evidence, under a name of its own, and the log of this process says so.
 4. A full disk costs the snapshot, not the server: what there is of it is removed, and makes room for the log.  What an
    fsync failed for is removed too, and the failure is final, as for the log: a later fsync might succeed.
-5. What belongs to another cluster or server is refused, as the log's file is.
 
 Who may call what at the same time
 ----------------------------------
@@ -41,47 +37,25 @@ import logging
 import os
 import re
 import secrets
-import struct
-import zlib
 from collections.abc import Collection, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from msgspec import MsgspecError, Struct, msgpack
-
 from actors.storage import damage
 from actors.storage.files import make_directory, remove_if_there, sync, sync_directory
 from actors.storage.port import CorruptStorage, DiskFull, SnapshotGone
 from actors.storage.room import check_room
+from actors.storage.snapshot_format import head_of, pieces, read_head
 from raft_core.configuration import Configured, Snapshot
 from raft_core.types import LogIndex, ServerId, Term
 
-FORMAT = 1
 LOG = logging.getLogger("actorum.storage")
 """Damage that could be passed over, and snapshots that were given up (WARNING)."""
 
 _NAME: Final = re.compile(r"(\d+)-(\d+)-[0-9a-f]{16}\.snapshot(\.part)?")
 _CHECKSUM: Final = re.compile(r"[0-9a-f]{64}")
 _SAVING, _PART, _DAMAGED = ".saving", ".part", ".damaged"
-_SIZES = struct.Struct("<II")
-_LARGEST_HEAD = 16 << 20
-"""Bytes; a longer one is a damaged length."""
-_PIECE = 1 << 20
-"""Bytes that are hashed at a time."""
-
-_encode = msgpack.Encoder().encode
-
-
-class _Head(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    format: int
-    cluster_id: str
-    server_id: ServerId
-    snapshot: Snapshot
-
-
-_decode_head = msgpack.Decoder(_Head).decode
-_decode_any = msgpack.Decoder(list[object]).decode
 
 
 class SnapshotFiles:
@@ -123,7 +97,7 @@ class SnapshotFiles:
         snapshot = Snapshot(last_included_index, last_included_term, configured, len(content), checksum)
         unfinished = self._path(snapshot, f".{self._token}{_SAVING}")
         with self._removed_if_it_fails(unfinished), unfinished.open("wb") as file:
-            file.write(self._head(snapshot))
+            file.write(head_of(snapshot, self._owner))
             file.write(content)
             self._sync(file)
         return snapshot
@@ -203,7 +177,7 @@ class SnapshotFiles:
         if self._path(snapshot).exists():
             return snapshot.size
         with contextlib.suppress(FileNotFoundError, CorruptStorage), self._path(snapshot, _PART).open("rb") as file:
-            if self._read_head(file).snapshot == snapshot:
+            if read_head(file, self._owner) == snapshot:
                 there = os.fstat(file.fileno()).st_size - file.tell()
                 return there if there <= snapshot.size else 0
         return 0
@@ -213,7 +187,7 @@ class SnapshotFiles:
         if offset == 0:
             self._forget_parts()
             check_room(self.directory, snapshot.size)
-            head = self._head(snapshot)
+            head = head_of(snapshot, self._owner)
             self._path(snapshot, _PART).write_bytes(head)
             self._arriving = _Arriving(snapshot, len(head))
         elif self._arriving is None or self._arriving.snapshot != snapshot:
@@ -227,10 +201,10 @@ class SnapshotFiles:
         path = self._path(snapshot, _PART)
         if not there or not path.exists():
             return None
-        arriving = _Arriving(snapshot, len(self._head(snapshot)))
+        arriving = _Arriving(snapshot, len(head_of(snapshot, self._owner)))
         with path.open("rb") as file:
             file.seek(arriving.head_size)
-            for piece in _pieces(file):
+            for piece in pieces(file):
                 arriving.take(piece)
         return arriving
 
@@ -288,7 +262,7 @@ class SnapshotFiles:
     def _check_content(self, path: Path, snapshot: Snapshot) -> None:
         found = sha256()
         with self._opened(snapshot) as file:
-            for piece in _pieces(file):
+            for piece in pieces(file):
                 found.update(piece)
         if found.hexdigest() != snapshot.checksum:
             raise damage.corrupt_snapshot(path, "its content fails its checksum")
@@ -309,7 +283,7 @@ class SnapshotFiles:
 
     def _snapshot_in(self, path: Path) -> Snapshot:
         with self._failing(path), path.open("rb") as file:
-            snapshot = self._read_head(file).snapshot
+            snapshot = read_head(file, self._owner)
         if self._path(snapshot) != path:
             raise damage.corrupt_snapshot(path, f"it has the name of another one: it is {self._path(snapshot).name}")
         return snapshot
@@ -324,28 +298,9 @@ class SnapshotFiles:
             except FileNotFoundError:
                 raise _gone(path) from None
             with file:
-                if self._read_head(file).snapshot != snapshot:
+                if read_head(file, self._owner) != snapshot:
                     raise damage.corrupt_snapshot(path, "it says that it is another one than its name says")
                 yield file
-
-    # Heads
-
-    def _head(self, snapshot: Snapshot) -> bytes:
-        head = _encode(_Head(FORMAT, *self._owner, snapshot))
-        return _SIZES.pack(len(head), zlib.crc32(head)) + head
-
-    def _read_head(self, file: BinaryIO) -> _Head:
-        """Read and check the head of the open `file`, up to where the content begins."""
-        path = Path(file.name)
-        sizes = file.read(_SIZES.size)
-        length, checksum = _SIZES.unpack(sizes) if len(sizes) == _SIZES.size else (0, 0)
-        encoded = file.read(length) if length <= _LARGEST_HEAD else b""
-        if not encoded or zlib.crc32(encoded) != checksum:
-            raise damage.corrupt_snapshot(path, "its head fails its checksum")
-        head = _decoded(path, encoded)
-        if (head.cluster_id, head.server_id) != self._owner:
-            raise damage.wrong_cluster(path, (head.cluster_id, head.server_id), self._owner)
-        return head
 
     # Forgetting
 
@@ -397,21 +352,6 @@ class _Arriving:
         """`data` comes next."""
         self.hash.update(data)
         self.offset += len(data)
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(_PIECE), b"")
-
-
-def _decoded(path: Path, encoded: bytes) -> _Head:
-    """A head whose bytes are those that were written: ours, or that of another version."""
-    try:
-        version = _decode_any(encoded)[0]
-        if isinstance(version, int) and version != FORMAT:
-            raise damage.unknown_format(path, version, FORMAT)
-        return _decode_head(encoded)
-    except (MsgspecError, IndexError) as cause:
-        raise damage.corrupt_snapshot(path, f"its head makes no sense ({cause})") from cause
 
 
 def _gone(path: Path) -> SnapshotGone:

@@ -14,7 +14,7 @@ import pytest
 from msgspec import msgpack
 from msgspec.structs import replace
 
-from actors.storage import snapshots as module
+from actors.storage import snapshot_format as module
 from actors.storage.port import CorruptStorage, SnapshotGone, StorageError, UnknownFormat, WrongCluster
 from actors.storage.snapshots import SnapshotFiles
 from actors.storage.snapshots_conformance import MEMBERS, snapshot_of
