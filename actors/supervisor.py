@@ -4,9 +4,7 @@ One thread owns everything here; other threads ask it by putting functions in it
 incarnation of both its ends: when a peer starts, it gets new links to every running peer and every client, and they get
 theirs to it.  The old ones die with the old incarnation, whatever a kill left in them.
 
-A peer that dies unasked is started again, after a pause that doubles with every death in a row.  A peer that was killed
-on request stays down until it is started on request; a peer that cannot use its storage, or whose program is too old
-for what the log says, stays down with its reason.
+Which peers are started again, and when, is decided in `actors.member`.
 """
 
 from __future__ import annotations
@@ -17,8 +15,6 @@ import selectors
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from enum import StrEnum
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TypeVar
@@ -26,54 +22,19 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from actors.control import ControlChannel, PeerEnded, PeerReady, StopPeer
-from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, WrongVersion, error_from_json
-from actors.hosts import Host, Hosted, start_error
+from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed, error_from_json
+from actors.hosts import Host, Hosted
 from actors.links import link_pair
 from actors.links.handing import LinkTaker, PeerLink, link_client, link_peers
+from actors.member import Member
+from actors.member import PeerState as PeerState
 from actors.roster import Roster
 from actors.spec import PeerSpec, spec_of_another
-from actors.storage.port import CorruptStorage, StorageInUse, UnknownFormat, WrongCluster
 from raft_core import ServerId, Settings, majority
 
 T = TypeVar("T")
-FIRST_PAUSE = 0.1
-"""Seconds before a peer that died is started again; doubled with each death in a row."""
-LONGEST_PAUSE = 5.0
 STOP_TIMEOUT = 10.0
 """Seconds a peer gets to stop in good order before it is killed."""
-HEALTHY_AFTER = 10.0
-"""Seconds of life after which a death counts as the first again."""
-_FINAL = (CorruptStorage, WrongCluster, StorageInUse, UnknownFormat, WrongVersion)
-
-
-class PeerState(StrEnum):
-    """What the supervisor knows of a peer."""
-
-    STARTING = "starting"
-    UP = "up"
-    DOWN = "down"
-    FAILED = "failed"
-
-
-@dataclass
-class Member:
-    """A peer, across its incarnations."""
-
-    spec: PeerSpec
-    state: PeerState = PeerState.DOWN
-    since: float = field(default_factory=monotonic)
-    hosted: Hosted | None = None
-    process_id: int = 0
-    wanted: bool = True
-    recovered_index: int = 0
-    """Last index of its log when it was last ready: what its storage gave back."""
-    has_been_up: bool = False
-    """It was ready at least once, so its storage and its program are sound as far as anybody knows."""
-    deaths_in_a_row: int = 0
-    restart_at: float | None = None
-    error: ActorumError | None = None
-    last_error: ActorumError | None = None
-    """As `error`, but kept when the peer is started again."""
 
 
 class Supervisor:
@@ -320,23 +281,18 @@ class Supervisor:
     def _launch(self, member: Member) -> None:
         if member.hosted is not None:  # somebody else started it meanwhile
             return
-        member.restart_at, member.error, member.wanted = None, None, True
-        self._set_state(member, PeerState.STARTING)
+        member.starting()
         member.hosted = self._host.launch(member.spec)
         self._selector.register(member.hosted.channel, selectors.EVENT_READ, member)
 
-    @staticmethod
-    def _set_state(member: Member, state: PeerState) -> None:
-        member.state, member.since = state, monotonic()
-
     def _stop(self, member: Member) -> Hosted | None:
-        member.wanted, member.restart_at = False, None
+        member.unwanted()
         if member.hosted is not None:
             member.hosted.channel.send(StopPeer())
         return member.hosted
 
     def _kill(self, member: Member) -> None:
-        member.wanted, member.restart_at = False, None
+        member.unwanted()
         if member.hosted is not None:
             member.hosted.kill()
 
@@ -361,8 +317,7 @@ class Supervisor:
             return
         match received[0]:
             case PeerReady(process_id=process_id, last_index=last_index):
-                member.process_id, member.has_been_up, member.recovered_index = process_id, True, last_index
-                self._set_state(member, PeerState.UP)
+                member.ready(process_id, last_index)
                 self._connect(member)
             case PeerEnded(error=error) if error:
                 member.error = member.last_error = error_from_json(error)
@@ -374,20 +329,7 @@ class Supervisor:
         assert hosted is not None
         self._selector.unregister(hosted.channel)
         hosted.channel.close()
-        exit_code = hosted.join()
-        member.process_id = 0
-        if member.state is PeerState.STARTING and member.wanted and not member.has_been_up:
-            # The very first start: what ended it will end the next one too, and somebody waits for the answer.
-            member.error = member.error or start_error(member.spec.config.server_id, exit_code)
-            member.wanted = False
-        if not member.wanted or isinstance(member.error, _FINAL):
-            self._set_state(member, PeerState.FAILED if member.error else PeerState.DOWN)
-            return
-        lived = monotonic() - member.since
-        member.deaths_in_a_row = 1 if lived > HEALTHY_AFTER else member.deaths_in_a_row + 1
-        self._set_state(member, PeerState.DOWN)
-        pause = min(FIRST_PAUSE * 2 ** (member.deaths_in_a_row - 1), LONGEST_PAUSE)
-        member.restart_at = monotonic() + pause
+        member.ended(hosted.join())
 
     # --- links --------------------------------------------------------------------------------------------------------
 

@@ -22,10 +22,11 @@ from actors.control import ControlChannel, PeerEnded, PeerReady, control_pair
 from actors.errors import ActorumError, ClusterClosed, NoSuchNode, PeerFailed
 from actors.hosts import NO_MAIN_GUARD_EXIT, Host, Hosted, ProcessHost, ThreadHost
 from actors.machines.counter import Counter
+from actors.member import FIRST_PAUSE
 from actors.replicated import machine_reference
 from actors.spec import PeerConfig, PeerSpec
 from actors.storage.port import CorruptStorage
-from actors.supervisor import FIRST_PAUSE, PeerState, Supervisor
+from actors.supervisor import PeerState, Supervisor
 from raft_core import ServerId, Settings
 from tests.runtimes import runtime
 
