@@ -18,6 +18,7 @@ from typing import Final, Unpack, assert_never
 
 from actors.applier import Abandon, Apply, ClientId, Replies, Restore, Work
 from actors.deadlines import NEVER, Deadlines
+from actors.leases import Leases
 from actors.logs import log_level
 from actors.ports import NOTHING_WRITTEN as NOTHING_WRITTEN
 from actors.ports import Disk as Disk
@@ -25,6 +26,7 @@ from actors.ports import Held, SnapshotReader, Transport
 from actors.ports import Recorder as Recorder
 from actors.ports import Written as Written
 from actors.protocol import ClientMessage, Report, Status
+from actors.raft_logger import LOG, tell_ignored, tell_members, tell_refusals, tell_role
 from actors.replicated_clock import Stamps
 from actors.reports import details
 from actors.requests import Requests
@@ -48,7 +50,6 @@ from raft_core import (
     InstallSnapshot,
     Leader,
     LeaseExpired,
-    LeaseExtended,
     LogPersisted,
     PersistEffect,
     PersistTermAndVote,
@@ -56,7 +57,6 @@ from raft_core import (
     ProposalRefused,
     ReadReady,
     ReadRefused,
-    Received,
     ReceiveSnapshotChunk,
     ResetElectionTimer,
     ResetHeartbeatTimer,
@@ -77,19 +77,11 @@ from raft_core import (
     TransferRefused,
     step_all,
 )
-from raft_core.types import Round
-
-LOG = logging.getLogger("actorum.raft")
-"""Changes of role, term or leader (INFO), and what was refused or ignored (DEBUG)."""
 
 GATHERING_TIME = 0.005
 """Seconds after which a follower's committed entries go to its applier at the latest."""
 GATHERED_ENTRIES = 64
 """Entries in one piece that go to it at once."""
-LEASE_SHARE = 0.9
-"""Part of the election timeout that a lease lasts: clocks may drift by the rest (thesis 6.4.1)."""
-SENT_ROUNDS = 1024
-"""Rounds whose time of sending is remembered."""
 HELD_SENDS = 1024
 """Messages that wait for one write at most."""
 EXPIRY_PAUSE = 0.1
@@ -136,8 +128,7 @@ class Interpreter:
         self._observer.deadlines = deadlines
         self._stamps = stamps
         self._held: deque[Held] = deque()
-        self._sent_rounds: deque[tuple[Round, float]] = deque(maxlen=SENT_ROUNDS)
-        """When rounds were sent."""
+        self._leases = Leases(deadlines)
         self._work: list[Work] = []
         self._has_urgent_work = False
 
@@ -211,7 +202,7 @@ class Interpreter:
             before = self.server
             self.server, effects = step_all(before, events)
             if LOG.isEnabledFor(logging.DEBUG):
-                self._tell_refusals(events)
+                tell_refusals(self.server, events)
             if self._recorder is not None:
                 self._recorder.turn(now, events, before, self.server, effects)
             if self._observer.is_on:
@@ -222,16 +213,6 @@ class Interpreter:
             self._has_urgent_work = False
             self._deadlines.delivery = NEVER
             self._applier(work)
-
-    def _tell_refusals(self, events: list[Event]) -> None:
-        """What came from an older term was refused, or ignored (paper 5.1): say what, from whom, and both terms."""
-        ours = self.server.current_term
-        for event in events:
-            if isinstance(event, Received) and event.message.term < ours:
-                kind, theirs = type(event.message).__name__, event.message.term
-                LOG.debug(
-                    "%s refused %s of %s: its term %d, ours %d", self.server.server_id, kind, event.sender, theirs, ours
-                )
 
     def status(self, batch_id: int, **known: Unpack[KnownToTheRuntime]) -> Status:
         """The answer to `InspectPeer`."""
@@ -300,9 +281,9 @@ class Interpreter:
             case ReadRefused():
                 self._requests.reads_refused(effect)
             case RoundSent(round=number):
-                self._sent_rounds.append((number, now))
-            case RoundConfirmed():
-                return self._lease(effect, now)
+                self._leases.sent_rounds.append((number, now))
+            case RoundConfirmed(round=number):
+                return self._leases.confirmed(number, now, self.server.settings.election_timeout)
             case SendSnapshotChunk():
                 return self._send_chunk(effect)
             case RestoreSnapshot():
@@ -341,18 +322,6 @@ class Interpreter:
             case _:
                 assert_never(effect)
 
-    def _lease(self, effect: RoundConfirmed, now: float) -> list[Event]:
-        """A majority answered: from when that round was *sent*, nobody else is elected for an election timeout."""
-        # The latest of that number: rounds are numbered anew in each term.
-        sent = next((time for number, time in reversed(self._sent_rounds) if number == effect.round), None)
-        if sent is None:
-            return []
-        end = sent + LEASE_SHARE * self.server.settings.election_timeout / 1000
-        if end <= now:
-            return []
-        self._deadlines.lease = end
-        return [LeaseExtended(effect.round)]
-
     def _apply(self, work: Apply, now: float) -> None:
         """A leader's clients wait for it; nobody waits for a follower's.  So a follower gathers for some milliseconds:
         waking its applier for each entry would take processor time from those on whom the commit depends."""
@@ -372,12 +341,12 @@ class Interpreter:
         """For those who watch."""
         match effect:
             case ConfigurationChanged():
-                LOG.info("%s: members of entry %d: %s", self.server.server_id, effect.index, effect.configuration)
+                tell_members(self.server, effect)
             case RoleChanged():
                 self._note_role(effect)
             case Ignored():
                 self.ignored += 1
-                LOG.debug("%s ignored an event: %s", self.server.server_id, effect.reason)
+                tell_ignored(self.server, effect)
             case _:
                 assert_never(effect)
 
@@ -385,7 +354,7 @@ class Interpreter:
         """Whoever leads no more cannot say what becomes of what it accepted (an unknown outcome is not a failure)."""
         was_leader = bool(self.role_changes) and self.role_changes[-1].role == "leader"
         self.role_changes.append(effect)
-        LOG.info("%s is %s in term %d; leader: %s", self.server.server_id, effect.role, effect.term, effect.leader_id)
+        tell_role(self.server, effect)
         if was_leader:
             self._give(Abandon())
             self._requests.administration.lost_leadership()

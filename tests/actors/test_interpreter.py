@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from actors.applier import Abandon, Apply, ClientId, Expect, Query, Work
 from actors.deadlines import NEVER, Deadlines
-from actors.interpreter import GATHERING_TIME, LEASE_SHARE, Interpreter, Written
+from actors.interpreter import GATHERING_TIME, Interpreter, Written
+from actors.leases import LEASE_SHARE
 from actors.protocol import PeerMessage, Refused, SubmitCommands, SubmitQuery
 from actors.storage.disk import Arrival
 from actors.storage.memory_snapshots import MemorySnapshots

@@ -129,7 +129,18 @@ ROOMS = [
 ]
 
 RING_2 = frozenset(
-    f"actors/{name}.py" for name in ("interpreter", "ports", "status", "requests", "applier", "deadlines", "machine")
+    f"actors/{name}.py"
+    for name in (
+        "interpreter",
+        "ports",
+        "status",
+        "requests",
+        "applier",
+        "deadlines",
+        "leases",
+        "machine",
+        "raft_logger",
+    )
 )
 RING_2_NEVER = ("pykka", "threading")
 
