@@ -34,7 +34,6 @@ from actors.protocol import (
     InspectPeer,
     LogPage,
     Offered,
-    PeerAnswer,
     PeerMessage,
     QueryResult,
     Refused,
@@ -45,9 +44,10 @@ from actors.protocol import (
     SubmitCommands,
     SubmitQuery,
 )
+from actors.questions import Questions
 from actors.replies import SUCCESS, RefusalKind, decode_refusal, decode_reply
 from actors.under_way import Answer as Answer
-from actors.under_way import Batch, Command, Inspection, Outgoing, Query, Told
+from actors.under_way import Batch, Command, Outgoing, Query, Told
 from actors.under_way import Question as Question
 from raft_core import ServerId
 
@@ -79,8 +79,7 @@ class Session:
         self._unsent: deque[int] = deque()
         self._queries: deque[Query] = deque()
         self._batches: dict[int, Batch] = {}
-        self._unsent_inspections: list[Outgoing] = []
-        self._inspections: dict[int, Inspection] = {}
+        self._questions = Questions()
         self._next_sequence = 1
         self._next_batch_id = 1
         self._is_opening = False
@@ -111,16 +110,15 @@ class Session:
         """Ask one peer, once; `told` gets None if it goes away before it answers: then nobody knows what became of it.
         Returns the number by which `forget_inspection` knows it."""
         batch_id = self._new_batch_id()
-        if server_id not in self._attached:
+        if server_id in self._attached:
+            self._questions.ask(batch_id, server_id, question, told, now)
+        else:
             told(None)
-            return batch_id
-        self._inspections[batch_id] = Inspection(server_id, now, told)
-        self._unsent_inspections.append(Outgoing(server_id, question(batch_id)))
         return batch_id
 
     def forget_inspection(self, batch_id: int) -> None:
         """Nobody waits for this answer any more."""
-        self._inspections.pop(batch_id, None)
+        self._questions.forget(batch_id)
 
     def give_up(self, call: Call[Any]) -> bool:
         """Withdraw a call that changed nothing and never will.  False if it was sent and may still take effect (that
@@ -149,11 +147,9 @@ class Session:
         calls = [command.call for command in self._commands.values()]
         calls += [query.call for query in self._queries]
         calls += [batch.query.call for batch in self._batches.values() if batch.query]
-        inspections = list(self._inspections.values())
-        for waiting in (self._commands, self._unsent, self._queries, self._batches, self._inspections):
+        for waiting in (self._commands, self._unsent, self._queries, self._batches):
             waiting.clear()
-        for inspection in inspections:
-            inspection.told(None)
+        self._questions.close()
         return calls
 
     @property
@@ -169,7 +165,7 @@ class Session:
     @property
     def is_due(self) -> bool:
         """Should `outgoing` be asked now, rather than when somebody waits for an answer?"""
-        if self._queries or self._unsent_inspections:
+        if self._queries or self._questions.unsent:
             return True
         enough = min(max(GATHER, len(self._commands) // SHARE), MAX_BATCH) if self._batches else self._likely
         return len(self._unsent) >= enough
@@ -177,12 +173,12 @@ class Session:
     @property
     def has_unsent(self) -> bool:
         """Is anything waiting to be sent?"""
-        return bool(self._unsent or self._queries or self._unsent_inspections)
+        return bool(self._unsent or self._queries or self._questions.unsent)
 
     @property
     def has_work(self) -> bool:
         """Is anything waiting to be sent or answered?"""
-        return bool(self._commands or self._batches or self._queries or self._inspections)
+        return bool(self._commands or self._batches or self._queries or self._questions.asked)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -198,9 +194,7 @@ class Session:
             self._attached.remove(server_id)
         self._forget_leader(server_id)
         self._take_back([batch_id for batch_id, batch in self._batches.items() if batch.server_id == server_id])
-        gone = [batch_id for batch_id, asked in self._inspections.items() if asked.server_id == server_id]
-        for batch_id in gone:
-            self._inspections.pop(batch_id).told(None)
+        self._questions.lost(server_id)
 
     def not_sent(self, batch_id: int, *, pause_until: float) -> None:
         """The link did not take this batch, so nobody has seen it: as if it had been refused."""
@@ -212,7 +206,8 @@ class Session:
         """A peer said something; the calls that are answered by it."""
         match message:
             case Status() | Digest() | Administered() | Report() | LogPage():  # a `PeerAnswer`
-                self._inspected(message)
+                if self._questions.answered(message) and isinstance(message, Status):
+                    self._heard_of(message)
                 return []
             case Offered() | Delivered() | Restored() | Happenings():  # what a session never asks for
                 return []
@@ -231,13 +226,6 @@ class Session:
                 self._forget_leader(server_id)
                 self._take_back([message.batch_id])
         return []
-
-    def _inspected(self, message: PeerAnswer) -> None:
-        inspection = self._inspections.pop(message.batch_id, None)
-        if inspection is not None:
-            inspection.told(message)
-            if isinstance(message, Status):
-                self._heard_of(message)
 
     def _results(self, batch: Batch, message: Results) -> list[Answer]:
         self.leader_id = batch.server_id
@@ -329,7 +317,7 @@ class Session:
 
     def outgoing(self, now: float) -> list[Outgoing]:
         """Everything that should be sent now."""
-        messages, self._unsent_inspections = self._unsent_inspections, []
+        messages, self._questions.unsent = self._questions.unsent, []
         target = self._target()
         if target is None or now < self._pause_until:
             return messages
@@ -402,23 +390,9 @@ class Session:
         if late:
             self._forget_leader(oldest.server_id)
             self._take_back(late)
-        self._ask_around(now)
-
-    def _ask_around(self, now: float) -> None:
-        """Whoever has not answered the last time is not asked again before `RESEND`: nothing piles up for a peer that
-        hangs."""
-        ours = {i: asked for i, asked in self._inspections.items() if asked.told is _nobody}
-        for batch_id in [i for i, asked in ours.items() if now - asked.sent_at > RESEND]:
-            del self._inspections[batch_id]  # others know themselves how long they wait
-            del ours[batch_id]
-        being_asked = {asked.server_id for asked in ours.values()}
-        for server_id in self._attached:
-            if server_id not in being_asked:
-                self.inspect(server_id, False, _nobody, now)
-
-
-def _nobody(answer: PeerAnswer | None) -> None:
-    """Who is told of an inspection that the session makes for itself."""
+        self._questions.ask_around(
+            self._attached, lambda number: InspectPeer(number, False), self._new_batch_id, now, RESEND
+        )
 
 
 _decode_int = Decoder(int).decode

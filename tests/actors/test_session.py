@@ -449,7 +449,7 @@ def test_nothing_piles_up_for_peers_that_never_answer() -> None:
         talk.now += 0.1
         talk.session.look_for_silence(talk.now)
     session = talk.session
-    assert len(session._batches) <= 3 and len(session._inspections) <= len(NAMES)
+    assert len(session._batches) <= 3 and len(session._questions.asked) <= len(NAMES)
     assert messages < 10_000 * 0.1 / SILENCE * (len(NAMES) + 2), "nor is anybody flooded"
 
 
