@@ -24,6 +24,9 @@ MODULES: dict[RuntimeName, tuple[str, ...]] = {
     "actors": ("actors.peer", "actors.mailbox", "actors.workers"),
     "locks": (
         "actors.lock_based.peer",
+        "actors.lock_based.replication",
+        "actors.lock_based.crew",
+        "actors.lock_based.description",
         "actors.lock_based.shared",
         "actors.lock_based.mail",
         "actors.lock_based.locks",

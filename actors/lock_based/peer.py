@@ -5,8 +5,8 @@ answered in the other way, as the structure advice of the Raft lab has it.  Its 
 
 * a *receiver* for each link from another peer;
 * the *election ticker*: sleeps a small constant, then compares the time with what the last contact left (paper 5.2);
-* a *replicator* for each follower, for as long as one term of leadership lasts: sends entries when there are some and
-  heartbeats when there are none;
+* a *replicator* for each follower, for as long as one term of leadership lasts (`actors.lock_based.replication`): sends
+  entries when there are some and heartbeats when there are none;
 * the *applier*, which waits on a condition and holds no lock while the state machine works;
 * the *acceptor* of clients and of the supervisor.
 
@@ -31,23 +31,24 @@ from functools import partial
 from random import Random
 from typing import assert_never
 
-from msgspec.structs import asdict
-
 from actors.applier import Applier, ClientId, Work
 from actors.codec import decode_message, encode_message
 from actors.deadlines import Deadlines
 from actors.disks import InlineDisk
 from actors.errors import ActorumError, BadFrame
 from actors.interpreter import Interpreter, Recorder
+from actors.lock_based.crew import Crew
+from actors.lock_based.description import Description
 from actors.lock_based.locks import InstrumentedLock
 from actors.lock_based.mail import Mail
+from actors.lock_based.replication import Replicators
 from actors.lock_based.shared import Life, Shared
 from actors.lock_based.wiring import LinkWorld
 from actors.lock_based.world import Inlet, Note, PeerCame, World
 from actors.machine import MachineHost
 from actors.metrics import Contacts, Durations
 from actors.notes import ClientGone, Failed, Shutdown
-from actors.protocol import ClientMessage, DescribePeer, InspectPeer, PeerMessage, Status, decode_client_message
+from actors.protocol import ClientMessage, DescribePeer, InspectPeer, PeerMessage, decode_client_message
 from actors.replicated_clock import stamps_of
 from actors.spec import PeerConfig, PeerParts, restored
 from actors.storage.disk import Disk
@@ -72,7 +73,6 @@ TICK = 0.01
 PATIENCE = 5.0
 """Seconds that a peer which ends waits for its threads."""
 
-
 READS = frozenset({"status", "report"})
 """Methods of the interpreter that change nothing."""
 
@@ -91,19 +91,17 @@ class LockedPeer:
         recorder: Recorder | None = None,
         process_id: int = 0,
     ) -> None:
-        self._server_id = config.server_id
         self._disk = disk
         self._stopped = stopped
-        self._process_id = process_id
         self._world = world
         self._threads = world.threads
-        self._started = self._threads.now()
-        self._heartbeat_interval = config.settings.heartbeat_interval / 1000
-        self._writes = Durations()
+        started = self._threads.now()
+        writes = Durations()
         self._contacts = Contacts()
         self._work: Mail[list[Work] | ClientGone] = Mail(self._threads)
         self._machine = machine
         self._life = Life(self._threads.lock())
+        self._crew = Crew(config.server_id, self._threads, self._life, self.fail)
         self.lock = InstrumentedLock(self._threads.lock, clock=self._threads.clock, current=self._threads.current)
         randomness = Random(config.seed)
         deadlines = Deadlines(randomness)
@@ -117,7 +115,7 @@ class LockedPeer:
             self._note_snapshot,
             lambda saved: self._work.put([[saved]]),
         )
-        inline_disk = InlineDisk(disk, self._writes, deadlines, self._threads.clock)
+        inline_disk = InlineDisk(disk, writes, deadlines, self._threads.clock)
         interpreter = Interpreter(
             server,
             transport=self,
@@ -135,15 +133,19 @@ class LockedPeer:
             Shared(watch(interpreter, "interpreter", READS), inline_disk, watch(deadlines, "deadlines")),
             "shared state",
         )
+        self._description = Description(self._shared, self.lock, world, writes, self._contacts, started, process_id)
+        self._replicators = Replicators(
+            self._shared, self.lock, world, self._crew, self._begin_heartbeats, config.settings
+        )
         self.recovered_index: LogIndex = interpreter.server.log.last_index
 
     def launch(self) -> None:
         """Start its threads."""
         with self.lock:
             self._shared.interpreter.start(self._threads.now())
-        self._start("ticker", self._watch_elections)
-        self._applier_thread = self._threads.start(self._name("applier"), self._guarded(self._apply))
-        self._threads.start(self._name("acceptor"), self._accept)
+        self._crew.start("ticker", self._watch_elections)
+        self._applier_thread = self._threads.start(self._crew.name("applier"), self._crew.guarded(self._apply))
+        self._threads.start(self._crew.name("acceptor"), self._accept)
 
     def fail(self, error: BaseException) -> None:
         """Fail-stop, from any thread: no turn begins any more, and what was in memory is not used again."""
@@ -184,8 +186,8 @@ class LockedPeer:
         written = shared.disk.retry(self._threads.now())
         shared.interpreter.take(self._threads.now(), events, asked, written)
         if asked:
-            self._follow_settings_locked()
-        self._follow_members_locked()
+            self._replicators.follow_settings_locked()
+        self._replicators.follow_members_locked()
         to_do, shared.to_do = shared.to_do, []
         return to_do
 
@@ -199,7 +201,7 @@ class LockedPeer:
             shared.last_frame = (message, encode_message(message))
         frame = shared.last_frame[1]
         if isinstance(message, AppendEntries) and to in shared.interpreter.server.peers:
-            self._outbox_locked(to, message.term).put([frame])
+            self._replicators.outbox_locked(to, message.term).put([frame])
         else:
             shared.to_do.append(partial(self._world.outlet(to).send, frame))
 
@@ -248,68 +250,7 @@ class LockedPeer:
         shared = self._shared
         return self._serve_locked(shared.deadlines.due_for_election(self._threads.now()))
 
-    # --- replicators: a ticker for one term, one round, one message ---------------------------------------------------
-
-    def _outbox_locked(self, follower: ServerId, term: Term) -> Mail[bytes]:
-        """What the replicator of `follower` in `term` is to send; the first that is for it starts it."""
-        self.lock.assert_owned()
-        shared = self._shared
-        if term != shared.replicated_term:
-            self._keep_outboxes_locked(frozenset())
-            shared.replicated_term = term
-        if follower not in shared.outboxes:
-            outbox: Mail[bytes] = Mail(self._threads)
-            shared.outboxes = {**shared.outboxes, follower: outbox}
-            replicate = partial(self._replicate, follower, outbox, term)
-            shared.to_do.append(partial(self._start, f"replicator {follower}", replicate))
-        return shared.outboxes[follower]
-
-    def _follow_members_locked(self) -> None:
-        """Who left in the middle of a term needs no replicator any more (paper 6).  Who came got one with the first
-        message: at the latest, with the entry that makes it a member."""
-        self.lock.assert_owned()
-        shared = self._shared
-        server = shared.interpreter.server
-        if not isinstance(server.role, Leader) or server.configurations is shared.replicated:
-            return
-        shared.replicated = server.configurations
-        self._keep_outboxes_locked(frozenset(server.peers))
-
-    def _follow_settings_locked(self) -> None:
-        """Replicators that wait for the next heartbeat look again if its interval is another now."""
-        self.lock.assert_owned()
-        shared = self._shared
-        interval = shared.interpreter.server.settings.heartbeat_interval / 1000
-        if interval != self._heartbeat_interval:
-            self._heartbeat_interval = interval
-            for outbox in shared.outboxes.values():
-                outbox.wake()
-
-    def _keep_outboxes_locked(self, followers: frozenset[ServerId]) -> None:
-        """Only these are replicated to, from now on."""
-        self.lock.assert_owned()
-        shared = self._shared
-        for follower, outbox in shared.outboxes.items():
-            if follower not in followers:
-                outbox.close()
-        shared.outboxes = {name: outbox for name, outbox in shared.outboxes.items() if name in followers}
-
-    def _replicate(self, follower: ServerId, outbox: Mail[bytes], term: Term) -> None:
-        """Replicate to one follower, for as long as this server leads in `term`."""
-        while self._round(follower, outbox, term):
-            pass
-
-    def _round(self, follower: ServerId, outbox: Mail[bytes], term: Term) -> bool:
-        """Send what there is; if there is nothing for a heartbeat interval, heartbeats.  False: the term is over."""
-        frames = outbox.take(self._heartbeat_interval)
-        if frames is None:
-            return False
-        if not frames:
-            return self._begin_heartbeats(term)
-        outlet = self._world.outlet(follower)
-        for frame in frames:
-            outlet.send(frame)
-        return True
+    # --- heartbeats: a replicator's own turns -------------------------------------------------------------------------
 
     def _begin_heartbeats(self, term: Term) -> bool:
         """The heartbeats of all followers, if they are due; False: this server leads in `term` no more."""
@@ -367,7 +308,7 @@ class LockedPeer:
         match note:
             case PeerCame(server_id=server_id, inlet=inlet):
                 self._turn([PeerRestarted(server_id)])
-                self._start(f"receiver {server_id}", partial(self._receive, server_id, inlet))
+                self._crew.start(f"receiver {server_id}", partial(self._receive, server_id, inlet))
             case ClientGone(client_id=client_id):
                 self._work.put([note])
                 with self.lock:
@@ -391,56 +332,16 @@ class LockedPeer:
             if isinstance(message, InspectPeer) and not message.digest:
                 self._describe(client_id, message.batch_id)
             elif isinstance(message, DescribePeer):
-                self._describe_in_full(client_id, message.batch_id)
+                self._world.consensus_voice.reply(client_id, self._description.report(message.batch_id))
             else:
                 asked.append((client_id, message))
         if asked:
             self._turn(asked=asked)
 
     def _describe(self, client_id: ClientId, batch_id: int) -> None:
-        dropped = self._world.dropped
-        with self.lock:
-            status = self._status_locked(batch_id, dropped)
-        self._world.consensus_voice.reply(client_id, status)
+        self._world.consensus_voice.reply(client_id, self._description.status(batch_id))
 
-    def _describe_in_full(self, client_id: ClientId, batch_id: int) -> None:
-        dropped, contacts = self._world.dropped, self._contacts.ages(self._threads.now())
-        usage = {f"lock_{name}": value for name, value in asdict(self.lock.report()).items()}
-        with self.lock:
-            metrics = {**usage, **self._writes.summary("write"), "refused_frames": len(self._shared.bad_frames)}
-            status = self._status_locked(batch_id, dropped)
-            report = self._shared.interpreter.report(status, contacts, metrics)
-        self._world.consensus_voice.reply(client_id, report)
-
-    def _status_locked(self, batch_id: int, dropped: int) -> Status:
-        self.lock.assert_owned()
-        return self._shared.interpreter.status(
-            batch_id,
-            inbox_depth=self._shared.events_in_last_turn,
-            dropped_messages=dropped,
-            fsync_p99=self._writes.percentile(0.99),
-            uptime=self._threads.now() - self._started,
-            process_id=self._process_id,
-        )
-
-    # --- threads ------------------------------------------------------------------------------------------------------
-
-    def _name(self, role: str) -> str:
-        return f"{self._server_id} {role}"
-
-    def _start(self, role: str, body: Callable[[], None]) -> None:
-        self._life.add(self._threads.start(self._name(role), self._guarded(body)))
-
-    def _guarded(self, body: Callable[[], None]) -> Callable[[], None]:
-        """The failure of any thread is the peer's."""
-
-        def run() -> None:
-            try:
-                body()
-            except Exception as error:
-                self.fail(error)
-
-        return run
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
         """Wait for all threads, give everything back, tell the end.  An applier that hangs is not waited for if the
@@ -450,9 +351,7 @@ class LockedPeer:
         deadline = self._threads.now() + PATIENCE
         if error is None:
             self._applier_thread.join(PATIENCE)
-        threads = self._life.threads()
-        for thread in threads:
-            thread.join(max(0.0, deadline - self._threads.now()))
+        threads = self._crew.wait(deadline)
         self._world.close()
         if not any(thread.is_alive() for thread in threads):  # a disk that hangs keeps its connection
             with contextlib.suppress(ActorumError):
