@@ -45,6 +45,7 @@ CALLED_BY_OTHERS = {
 GUARDED = ("Shared", "Life")
 """Classes of the twin of which every field is shared."""
 _MAKES = {"Lock", "Condition", "Event", "Semaphore", "SimpleQueue", "Queue", "lock", "condition", "Mail", "pipe"}
+_HOLDERS = {"deque", "dict", "list", "set", "SimpleQueue", "frozenset", "tuple"}
 _STARTS = {"Thread", "start", "_start"}
 
 
@@ -149,26 +150,39 @@ def _delicate_lines(tree: ast.AST) -> set[int]:
 
 
 def _shared_fields(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Attributes of guarded classes, and those of `self` that stand on delicate lines."""
+    """All attributes of guarded classes, and of others those that change and stand on delicate lines.  (What only
+    refers to another object from the beginning to the end is no state.)"""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             if node.name in GUARDED:
-                yield from ((node.name, field) for field in _own_fields(node))
-            fields = set(_own_fields(node))
+                yield from ((node.name, field) for field, _, _ in _assignments(node))
+                continue
+            changing = {field for field, value, is_first in _assignments(node) if not is_first or _is_state(value)}
             for delicate in _delicate_nodes(node if node.name in CALLED_BY_OTHERS else ast.Module(node.body, [])):
                 for inner in ast.walk(delicate):
-                    if isinstance(inner, ast.Attribute) and _is_self(inner.value) and inner.attr in fields:
+                    if isinstance(inner, ast.Attribute) and _is_self(inner.value) and inner.attr in changing:
                         yield node.name, inner.attr
+
+
+def _is_state(value: ast.expr | None) -> bool:
+    """A value of its own: a number, a text, or something that holds others."""
+    if isinstance(value, ast.Call):
+        return _called(value) in _HOLDERS
+    return isinstance(value, ast.Constant | ast.List | ast.Dict | ast.Set | ast.Tuple)
 
 
 def _is_self(expression: ast.expr) -> bool:
     return isinstance(expression, ast.Name) and expression.id == "self"
 
 
-def _own_fields(class_: ast.ClassDef) -> Iterator[str]:
-    for node in ast.walk(class_):
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        for target in targets if isinstance(node, ast.Assign | ast.AnnAssign) else ():
-            for inner in ast.walk(target) if target is not None else ():
-                if isinstance(inner, ast.Attribute) and _is_self(inner.value):
-                    yield inner.attr
+def _assignments(class_: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, bool]]:
+    """Each assignment to an attribute of `self`: its name, the value, and whether it is where the object is made."""
+    for method in class_.body:
+        for node in ast.walk(method):
+            if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                is_first = isinstance(method, ast.FunctionDef) and method.name == "__init__"
+                for target in targets:
+                    for inner in ast.walk(target):
+                        if isinstance(inner, ast.Attribute) and _is_self(inner.value):
+                            yield inner.attr, node.value, is_first

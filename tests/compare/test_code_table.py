@@ -53,7 +53,7 @@ def test_the_lines_inside_a_lock_are_those_that_must_be_right() -> None:
 
 
 def test_shared_is_what_is_used_inside_the_lock_and_all_of_a_guarded_class() -> None:
-    assert _counted([TWIN]).shared_fields == 4  # one, two, lock, total; not started
+    assert _counted([TWIN]).shared_fields == 3  # one, two, total; neither the lock itself nor what stands outside
 
 
 def test_of_an_actor_only_what_others_call_is_shared() -> None:
