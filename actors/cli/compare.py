@@ -117,6 +117,7 @@ def _measure(experiment: Experiment) -> None:
 
 def _tell(results: Results, output: Output) -> None:
     """The table and the sentences under it; the report beside the raw data."""
+    from actors.compare.report import Report
     from actors.compare.words import host_line, rows, sentences
 
     found = rows(results)
@@ -125,8 +126,10 @@ def _tell(results: Results, output: Output) -> None:
         output.rows(found)
         for sentence in sentences(results):
             output.line(sentence)
+        output.line(f"report: {Report(results).write()}")
     else:
-        output.record({"rows": found, "sentences": sentences(results)})
+        report = str(Report(results).write())
+        output.record({"rows": found, "sentences": sentences(results), "report": report})
     if results.rejected:
         gate = next(gate for gate in results.rejected[0].gates if not gate.passed)
         raise SafetyViolation(

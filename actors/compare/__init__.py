@@ -12,3 +12,22 @@
 
 Nothing of the library imports this package but the command line, and that only when it is asked to.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actors.compare.report import Report
+
+__all__ = ["read_report"]
+
+
+def read_report(directory: str | Path) -> Report:
+    """The report of the experiment in `directory`; in a notebook it shows itself, and so does `report["latency"]`.
+
+    Raises `RecordError`."""
+    from actors.compare import report  # only whoever looks at figures needs what draws them
+
+    return report.read_report(directory)

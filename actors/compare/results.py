@@ -26,6 +26,15 @@ class Measure(NamedTuple):
     unit: str
     of: Callable[[Results, Run], float | None]
     """In seconds, bytes, or per second; None: this run does not have it."""
+    scale: float = 1.0
+    """From the unit to the one in which people read it."""
+    shown: str = ""
+    """That one; "" is a plain number."""
+
+    @property
+    def title(self) -> str:
+        """Its name with the unit that people read."""
+        return f"{self.name} ({self.shown})" if self.shown else self.name
 
 
 class Row(NamedTuple):
@@ -66,6 +75,8 @@ class Results:
         self.experiment = experiment
         self.manifest = experiment.manifest()
         self.runs, self.rejected = sound(experiment.runs())
+        self._summaries: dict[tuple[Cell, str], Summary | None] = {}
+        self._differences: dict[tuple[Cell, Cell, str], Difference | None] = {}
 
     @cached_property
     def by_cell(self) -> Mapping[Cell, list[Run]]:
@@ -94,13 +105,25 @@ class Results:
 
     def summary(self, cell: Cell, measure: Measure) -> Summary | None:
         """Median and interval over runs; None if no run has it."""
-        values = self.values(cell, measure)
-        return summary(values, self.manifest.seed) if values else None
+        key = (cell, measure.name)
+        if key not in self._summaries:
+            values = self.values(cell, measure)
+            self._summaries[key] = summary(values, self.manifest.seed) if values else None
+        return self._summaries[key]
 
     def between(self, first: Cell, second: Cell, measure: Measure) -> Difference | None:
         """`first` less `second`; None if either has no run."""
-        ours, theirs = self.values(first, measure), self.values(second, measure)
-        return difference(ours, theirs, self.manifest.seed) if ours and theirs else None
+        key = (first, second, measure.name)
+        if key not in self._differences:
+            ours, theirs = self.values(first, measure), self.values(second, measure)
+            found = difference(ours, theirs, self.manifest.seed) if ours and theirs else None
+            self._differences[key] = found
+        return self._differences[key]
+
+    def relative(self, first: Cell, second: Cell, measure: Measure) -> float | None:
+        """By which part of the second's median the first differs from it."""
+        between, base = self.between(first, second, measure), self.summary(second, measure)
+        return between.estimate / base.median if between and base and base.median else None
 
     # --- what is shown first ------------------------------------------------------------------------------------------
 
@@ -113,16 +136,12 @@ class Results:
     def baseline(self) -> Cell:
         """The conditions of the first cell without a fault; the four cells of the table differ from it in design and
         isolation only."""
-        return next((cell for cell in self.proper if cell.fault == "none"), self.proper[0])
+        without = (cell for cell in self.proper if cell.fault == "none")
+        return next(without, next(iter(self.proper), self.manifest.plan[0].cell))
 
     def four(self, **factors: object) -> dict[tuple[RuntimeName, Isolation], Cell]:
         """The cells that have the baseline's conditions but for `factors`, by design and isolation."""
-        conditions = replace(self.baseline, **factors)
-        alike = (
-            replace(conditions, runtime=runtime, isolation=isolation)
-            for isolation, runtime in product(ISOLATIONS, RUNTIMES)
-        )
-        return {(cell.runtime, cell.isolation): cell for cell in alike if cell in self.by_cell}
+        return {key: cell for key, cell in four_of(self.baseline, **factors).items() if cell in self.by_cell}
 
     def table(self) -> list[Row]:
         """The four cells of the baseline."""
@@ -174,6 +193,15 @@ class Results:
         return between.estimate / base.median if base is not None and base.median else 0.0
 
 
+def four_of(conditions: Cell, **factors: object) -> dict[tuple[RuntimeName, Isolation], Cell]:
+    """The four cells that have these conditions but for `factors`, whether they were measured or not."""
+    conditions = replace(conditions, **factors)
+    return {
+        (runtime, isolation): replace(conditions, runtime=runtime, isolation=isolation)
+        for isolation, runtime in product(ISOLATIONS, RUNTIMES)
+    }
+
+
 def name_of(cell: Cell) -> str:
     """The design and the isolation: "actors, threads"."""
     return f"{cell.runtime}, {cell.isolation}"
@@ -197,22 +225,32 @@ def _percentile(place: int) -> Callable[[Results, Run], float | None]:
     return lambda results, run: results.percentiles(run)[place] if run.completed else None
 
 
-THROUGHPUT = Measure("throughput", "commits/s", lambda _, run: run.throughput)
-P50 = Measure("p50", "s", _percentile(0))
-P90 = Measure("p90", "s", _percentile(1))
-P99 = Measure("p99", "s", _percentile(2))
-P999 = Measure("p99.9", "s", _percentile(3))
-UNAVAILABLE = Measure("unavailable", "s", lambda _, run: run.unavailable)
-ELECTED = Measure("elected", "s", lambda _, run: run.elected)
-PROCESSOR = Measure("processor time per commit", "s", _per_commit(lambda run: sum(use.processor for use in run.peers)))
+THROUGHPUT = Measure("throughput", "commits/s", lambda _, run: run.throughput, shown="commits/s")
+P50 = Measure("p50", "s", _percentile(0), 1e3, "ms")
+P90 = Measure("p90", "s", _percentile(1), 1e3, "ms")
+P99 = Measure("p99", "s", _percentile(2), 1e3, "ms")
+P999 = Measure("p99.9", "s", _percentile(3), 1e3, "ms")
+UNAVAILABLE = Measure("unavailable", "s", lambda _, run: run.unavailable, 1e3, "ms")
+ELECTED = Measure("elected", "s", lambda _, run: run.elected, 1e3, "ms")
+PROCESSOR = Measure(
+    "processor time per commit", "s", _per_commit(lambda run: sum(use.processor for use in run.peers)), 1e6, "µs"
+)
 SWITCHES = Measure(
     "context switches per commit",
     "",
     _per_commit(lambda run: sum(use.voluntary + use.involuntary for use in run.peers)),
 )
+VOLUNTARY = Measure(
+    "voluntary switches per commit", "", _per_commit(lambda run: sum(use.voluntary for use in run.peers))
+)
+INVOLUNTARY = Measure(
+    "involuntary switches per commit", "", _per_commit(lambda run: sum(use.involuntary for use in run.peers))
+)
 FSYNCS = Measure("fsyncs per commit", "", _per_commit(lambda run: sum(use.fsyncs for use in run.peers)))
 ENTRIES = Measure("entries per AppendEntries", "", lambda _, run: run.entries_per_append or None)
-RESIDENT = Measure("resident memory", "B", lambda _, run: float(sum(use.resident for use in run.peers)) or None)
+RESIDENT = Measure(
+    "resident memory", "B", lambda _, run: float(sum(use.resident for use in run.peers)) or None, 2**-20, "MiB"
+)
 SPURIOUS = Measure("spurious elections per hour", "", lambda _, run: run.elections / run.seconds * 3600)
 MEASURES: Sequence[Measure] = (
     THROUGHPUT, P50, P90, P99, P999, UNAVAILABLE, ELECTED, PROCESSOR, SWITCHES, FSYNCS, ENTRIES, RESIDENT, SPURIOUS,

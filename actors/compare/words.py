@@ -5,9 +5,11 @@ No sentence says more than its interval: where no difference was detected, that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import assert_never
 
-from actors.compare.records import Isolation, Manifest
+from actors.compare.plan import ISOLATIONS
+from actors.compare.records import Cell, Isolation, Manifest
 from actors.compare.results import P50, P99, THROUGHPUT, UNAVAILABLE, Measure, Results
 from actors.compare.statistics import Difference, Summary
 
@@ -80,9 +82,42 @@ def difference_line(between: Difference, measure: Measure, isolation: str) -> st
 
 def interval(between: Difference, measure: Measure) -> str:
     """The estimate and its interval, in the unit that people read."""
-    scale, unit = (1e3, "ms") if measure.unit == "s" else (1.0, measure.unit)
-    low, high = number(between.low * scale, sign=True), number(between.high * scale, sign=True)
-    return f"{number(between.estimate * scale, sign=True)} {unit} [{low}, {high}]"
+    estimate, low, high = (number(value * measure.scale, sign=True) for value in between[:3])
+    unit = f" {measure.shown}" if measure.shown else ""
+    return f"{estimate}{unit} [{low}, {high}]"
+
+
+def compared(results: Results, first: Cell, second: Cell, measure: Measure) -> str | None:
+    """What may be said of the first against the second; None if one of them was not measured."""
+    between, relative = results.between(first, second, measure), results.relative(first, second, measure)
+    if between is None:
+        return None
+    found = interval(between, measure) + ("" if relative is None else f", {relative:+.0%}")
+    match between.verdict:
+        case "too few runs":
+            return f"too few runs to say ({between.runs[0]} and {between.runs[1]}; {found})"
+        case "no difference detected":
+            return f"no difference detected ({found})"
+        case "higher" | "lower":
+            return f"{first.runtime} {between.verdict} ({found})"
+        case _:
+            assert_never(between.verdict)
+
+
+def reading(results: Results, measures: Sequence[Measure], **factors: object) -> str:
+    """Actors against locks by these measures, in the baseline's conditions but for `factors`: one sentence."""
+    four = results.four(**factors)
+    clauses: list[str] = []
+    for isolation in ISOLATIONS:
+        first, second = four.get(("actors", isolation)), four.get(("locks", isolation))
+        if first is not None and second is not None:
+            said = ((measure.name, compared(results, first, second, measure)) for measure in measures)
+            words = [f"{name} {what}" for name, what in said if what is not None]
+            if words:
+                clauses.append(f"{isolation}: {', '.join(words)}")
+    if not clauses:
+        return "There is nothing to set one design against the other by."
+    return f"Actors against locks, medians over runs - {'; '.join(clauses)}."
 
 
 def with_interval(found: Summary, scale: float) -> str:
