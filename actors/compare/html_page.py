@@ -9,6 +9,7 @@ On paper a figure is not torn apart, folded tables stay folded, and addresses of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from actors.compare.figures.house import Lacking, Shown, Table, Value
@@ -62,14 +63,19 @@ def section(name: str, heading: str, *parts: str) -> str:
     return f'<section id="{name}"><h2>{escaped(heading)}</h2>\n' + "\n".join(parts) + "\n</section>"
 
 
+def _prose(text: str) -> str:
+    """Numbers are not broken at the end of a line."""
+    return re.sub(r"(?<=\d) (?=\d{3}(?!\d))", "&#8239;", escaped(text))
+
+
 def paragraph(text: str, style: str = "") -> str:
     """Words."""
-    return f'<p class="{style}">{escaped(text)}</p>' if style else f"<p>{escaped(text)}</p>"
+    return f'<p class="{style}">{_prose(text)}</p>' if style else f"<p>{_prose(text)}</p>"
 
 
 def bullets(items: Sequence[str]) -> str:
     """A list."""
-    return "<ul>" + "".join(f"<li>{escaped(item)}</li>" for item in items) + "</ul>"
+    return "<ul>" + "".join(f"<li>{_prose(item)}</li>" for item in items) + "</ul>"
 
 
 def table(data: Table, caption: str = "", links: Sequence[Sequence[str]] = ()) -> str:
@@ -112,8 +118,8 @@ def figure(shown: Shown | Lacking) -> str:
             f"<p>Not measured: {escaped(shown.why)}. This measures it: <code>{escaped(shown.command)}</code></p></div>"
         )
     return (
-        f'<figure id="{shown.name}"><figcaption>{escaped(shown.title)}</figcaption>\n{shown.svg()}\n'
-        f"<p>{escaped(shown.reading)}</p>{folded(shown.table, 'the data of this figure')}</figure>"
+        f'<figure id="{shown.name}"><figcaption>{escaped(shown.title)}</figcaption>\n{shown.svg}\n'
+        f"{paragraph(shown.reading)}{folded(shown.table, 'the data of this figure')}</figure>"
     )
 
 

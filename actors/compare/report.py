@@ -24,7 +24,7 @@ from actors.compare.figures.search import bugs, deadlock
 from actors.compare.records import Experiment, Run
 from actors.compare.results import Results
 from actors.compare.two_diagrams import two_diagrams
-from actors.compare.words import host_line
+from actors.compare.words import host_line, rows
 
 TITLE = "Message passing against locks"
 _WHAT = (
@@ -59,6 +59,7 @@ class Report:
         results = self.results
         return {
             "four-cells": tables.four_cells(results),
+            "differences": tables.differences(results),
             "faults": tables.faults(results).table,
             "code": tables.code(),
             "hypotheses": tables.hypotheses(results),
@@ -88,8 +89,8 @@ class Report:
         files = {f"tables/{name}.csv": data.csv().encode() for name, data in self.tables.items()}
         for each in shown:
             files[f"tables/{each.name}.csv"] = each.table.csv().encode()
-            files[f"figures/{each.name}.svg"] = each.svg().encode()
-            files[f"figures/{each.name}.png"] = each.png()
+            files[f"figures/{each.name}.svg"] = each.svg.encode()
+            files[f"figures/{each.name}.png"] = each.png
         _replace(directory, files | {"index.html": page.encode()})
         return directory / "index.html"
 
@@ -106,7 +107,7 @@ class Report:
         yield html.paragraph(host_line(self.results.manifest), "small")
         yield html.paragraph(_WHAT)
         yield self._summary()
-        yield html.section("four-cells", "The four cells", html.table(self.tables["four-cells"]))
+        yield html.section("four-cells", "The four cells", *self._four_cells())
         yield html.section("figures", "Figures", *self._drawings())
         yield html.section("lacking", "Not measured here", *self._lacking())
         yield self._faults()
@@ -126,6 +127,13 @@ class Report:
         )
         said = "".join(f"<h3>{heading}</h3>{html.bullets(say(self.results))}" for heading, say in parts)
         return f'<section id="summary" class="summary" aria-label="Summary">{said}</section>'
+
+    def _four_cells(self) -> Iterator[str]:
+        found = rows(self.results)
+        if found:
+            values = [tuple(str(value) if value is not None else None for value in row.values()) for row in found]
+            yield html.table(Table(tuple(found[0]), list(values)), "Medians over runs with 95 % intervals")
+        yield html.folded(self.tables["differences"], "actors less locks in every condition that both were measured in")
 
     def _drawings(self) -> Iterator[str]:
         yield html.paragraph(_KEY, "small")

@@ -15,8 +15,10 @@ from msgspec.structs import asdict, replace
 from actors.compare.experiment import sound
 from actors.compare.plan import ISOLATIONS, RUNTIMES
 from actors.compare.records import Cell, Experiment, Isolation, Run
-from actors.compare.statistics import Difference, Summary, difference, holm, percentiles, summary
+from actors.compare.statistics import FEWEST, Difference, Summary, difference, holm, percentiles, summary
 from actors.spec import RuntimeName
+
+_DESIGN = ("runtime", "isolation")
 
 
 class Measure(NamedTuple):
@@ -64,7 +66,8 @@ class Control(NamedTuple):
     difference: Difference
     relative: float
     """Of the difference to the second side's median."""
-    is_as_it_should_be: bool
+    is_as_it_should_be: bool | None
+    """None: there are too few runs to say."""
 
 
 class Results:
@@ -157,11 +160,11 @@ class Results:
     def pairs(self, measure: Measure) -> list[Pair]:
         """Actors against locks in every condition that both were measured in, corrected for how many these are."""
         found: list[Pair] = []
-        for cell in self.proper:
-            if cell.runtime == "actors" and (twin := replace(cell, runtime="locks")) in self.by_cell:
-                between = self.between(cell, twin, measure)
-                if between is not None:
-                    found.append(Pair(cell, twin, between))
+        for cell in dict.fromkeys(replace(cell, runtime="actors") for cell in self.proper):
+            twin = replace(cell, runtime="locks")
+            between = self.between(cell, twin, measure)
+            if between is not None:
+                found.append(Pair(cell, twin, between))
         corrected = holm([pair.difference for pair in found])
         return [pair._replace(difference=each) for pair, each in zip(found, corrected, strict=True)]
 
@@ -176,7 +179,7 @@ class Results:
             if cell.control == "a/a" and cell.label == "A":
                 between = self.between(cell, replace(cell, label="B"), THROUGHPUT)
                 if between is not None:
-                    includes_zero = between.low <= 0 <= between.high
+                    includes_zero = between.low <= 0 <= between.high if _says_something(between) else None
                     yield Control(f"A/A, {name_of(cell)}", between, self._relative(cell, between), includes_zero)
 
     def _planted(self) -> Iterator[Control]:
@@ -185,12 +188,16 @@ class Results:
                 plain = replace(cell, control="")
                 between = self.between(cell, plain, THROUGHPUT)
                 if between is not None:
-                    found = between.high < 0
+                    found = between.high < 0 if _says_something(between) else None
                     yield Control(f"planted, {name_of(cell)}", between, self._relative(plain, between), found)
 
     def _relative(self, cell: Cell, between: Difference) -> float:
         base = self.summary(cell, THROUGHPUT)
         return between.estimate / base.median if base is not None and base.median else 0.0
+
+
+def _says_something(between: Difference) -> bool:
+    return min(between.runs) >= FEWEST
 
 
 def four_of(conditions: Cell, **factors: object) -> dict[tuple[RuntimeName, Isolation], Cell]:
@@ -211,10 +218,20 @@ def conditions_of(cell: Cell, usual: Cell) -> str:
     """In which conditions `cell` differs from the `usual` ones, design and isolation aside; "" if in none."""
     ours, theirs = asdict(cell), asdict(usual)
     return ", ".join(
-        f"{factor} {value}"
+        f"{factor} {_plain(value)}"
         for factor, value in ours.items()
-        if factor not in ("runtime", "isolation") and value != theirs[factor]
+        if factor not in _DESIGN and value != theirs[factor]
     )
+
+
+def _plain(value: object) -> str:
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
 
 
 def _per_commit(total: Callable[[Run], float]) -> Callable[[Results, Run], float | None]:

@@ -5,49 +5,41 @@ Every sentence is made from the data.  None says more than its verdict, and what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 from typing import get_args
 
 from actors.compare.code_table import code_table
 from actors.compare.figures.search import searched
-from actors.compare.plan import ISOLATIONS, RUNTIMES
+from actors.compare.plan import RUNTIMES
 from actors.compare.records import Fault
-from actors.compare.results import ELECTED, P50, P99, THROUGHPUT, UNAVAILABLE, Measure, Results, conditions_of
-from actors.compare.words import compared
+from actors.compare.results import ELECTED, P50, P99, THROUGHPUT, UNAVAILABLE, Results, conditions_of
+from actors.compare.words import Said, found_between, verdicts
 
 
 def faster(results: Results) -> list[str]:
     """The designs against each other where nothing goes wrong."""
-    return list(_compared(results, (THROUGHPUT, P50, P99), {})) or ["The four cells were not measured."]
+    return _sentences(found_between(results, (THROUGHPUT, P50, P99))) or ["The four cells were not measured."]
 
 
 def fails_differently(results: Results) -> list[str]:
     """The same under faults, and what broke a promise."""
-    said = list(_compared(results, (ELECTED, UNAVAILABLE), {"fault": "leader killed"}))
+    found = found_between(results, (ELECTED, UNAVAILABLE), "leader killed", fault="leader killed")
     for fault in get_args(Fault):
         if fault not in ("none", "leader killed"):
-            said += _compared(results, (THROUGHPUT,), {"fault": fault})
-    if not said:
-        said.append("No fault was measured.")
-    wrong = {runtime: sum(run.cell.runtime == runtime for run in results.rejected) for runtime in RUNTIMES}
-    if any(wrong.values()):
-        counts = ", ".join(f"{runtime} {count}" for runtime, count in wrong.items())
+            found += found_between(results, (THROUGHPUT,), fault, fault=fault)
+    said = _sentences(found) or ["No fault was measured."]
+    wrong = Counter(run.cell.runtime for run in results.rejected)
+    if wrong:
+        counts = ", ".join(f"{runtime} {wrong[runtime]}" for runtime in RUNTIMES)
         said.append(f"Runs that broke what Raft promises, and are in no figure: {counts}.")
     else:
         said.append(f"None of {len(results.runs)} runs broke what Raft promises.")
     return said
 
 
-def _compared(results: Results, measures: tuple[Measure, ...], factors: dict[str, object]) -> Iterator[str]:
-    four = results.four(**factors)
-    where = ", ".join(str(value) for value in factors.values())
-    for isolation in ISOLATIONS:
-        first, second = four.get(("actors", isolation)), four.get(("locks", isolation))
-        if first is not None and second is not None:
-            for measure in measures:
-                words = compared(results, first, second, measure)
-                if words is not None:
-                    yield f"{', '.join(filter(None, (where, isolation, measure.name)))}: {words}."
+def _sentences(found: Sequence[Said]) -> list[str]:
+    return [f"{clause[0].upper()}{clause[1:]}." for clause in verdicts(found)]
 
 
 def costs(results: Results) -> list[str]:
@@ -87,7 +79,7 @@ def not_shown(results: Results) -> list[str]:
             f"What a quiet machine would show: its load was up to {max(loads):.1f} when runs began, more than it has "
             "processors."
         )
-    bad = [control.name for control in results.controls() if not control.is_as_it_should_be]
+    bad = [control.name for control in results.controls() if control.is_as_it_should_be is False]
     if bad:
         said.append(f"Anything at all, strictly: a control did not come out as it should ({'; '.join(bad)}).")
     if not results.controls():

@@ -21,6 +21,7 @@ from actors.compare.results import (
     four_of,
     name_of,
 )
+from actors.compare.words import verdict_of
 from actors.spec import RuntimeName
 
 CODE_WORDS = {
@@ -106,11 +107,24 @@ def controls(results: Results) -> Table:
     rows: list[tuple[Value, ...]] = []
     for control in results.controls():
         estimate, low, high = control.difference[:3]
-        runs = min(control.difference.runs)
-        verdict = "as it should be" if control.is_as_it_should_be else "NOT as it should be"
-        rows.append((control.name, estimate, low, high, f"{control.relative:+.1%}", runs, verdict))
+        runs, said = min(control.difference.runs), verdict_of(control)
+        rows.append((control.name, estimate, low, high, f"{control.relative:+.1%}", runs, said))
     heads = ("control", "difference (commits/s)", "low", "high", "relative", "runs of each side", "verdict")
     return Table(heads, rows)
+
+
+def differences(results: Results) -> Table:
+    """Actors less locks in every condition in which both were measured; p corrected for how many these are."""
+    rows: list[tuple[Value, ...]] = []
+    for measure in (THROUGHPUT, P50, P99):
+        for pair in results.pairs(measure):
+            found = pair.difference
+            estimate, low, high, spread = (value * measure.scale for value in (*found[:3], found.spread))
+            where = conditions_of(pair.actors, results.baseline) or "the usual ones"
+            row = (measure.title, pair.actors.isolation, where, estimate, low, high, spread, found.p, min(found.runs))
+            rows.append((*row, found.verdict))
+    heads = ("of", "isolation", "conditions", "actors less locks", "low", "high", "spread of runs", "p", "runs")
+    return Table((*heads, "actors are"), rows)
 
 
 def null_core(results: Results) -> Table:

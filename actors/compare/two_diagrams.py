@@ -29,6 +29,8 @@ from raft_core.verify.spacetime import happened_words, state_words
 NAMES: tuple[ServerId, ...] = ("n1", "n2", "n3")
 COMMANDS = 2
 NAME = "two-diagrams"
+_LINE = 0.7
+"""Milliseconds that a line of text is high, about."""
 _BEFORE = 1.0
 """Milliseconds that are shown before the first election timeout."""
 
@@ -181,7 +183,7 @@ def _lifelines(panel: Axes, simulated: Simulated, last: float) -> None:
 
 def _labels(panel: Axes, simulated: Simulated) -> None:
     """Who times out, who leads, and what is committed there: beside the last lifeline, where no arrow is."""
-    committed = 0
+    committed, lowest = 0, -_BEFORE
     for turn in simulated.turns:
         words = ""
         if any(isinstance(event, ElectionTimeout) for event in turn.events):
@@ -192,4 +194,5 @@ def _labels(panel: Axes, simulated: Simulated) -> None:
             committed = turn.after.commit_index
             words = f"commits {committed}"
         if words:
-            panel.text(len(NAMES) - 0.9, simulated.at(turn), f"{turn.server_id} {words}", fontsize=9, va="center")
+            lowest = max(simulated.at(turn), lowest + _LINE)
+            panel.text(len(NAMES) - 0.9, lowest, f"{turn.server_id} {words}", fontsize=9, va="center")

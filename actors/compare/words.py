@@ -6,12 +6,13 @@ No sentence says more than its interval: where no difference was detected, that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import assert_never
+from itertools import product
+from typing import NamedTuple
 
 from actors.compare.plan import ISOLATIONS
-from actors.compare.records import Cell, Isolation, Manifest
-from actors.compare.results import P50, P99, THROUGHPUT, UNAVAILABLE, Measure, Results
-from actors.compare.statistics import Difference, Summary
+from actors.compare.records import Isolation, Manifest
+from actors.compare.results import P50, P99, THROUGHPUT, UNAVAILABLE, Control, Measure, Results
+from actors.compare.statistics import FEWEST, Difference, Summary
 
 TURNS = {"actors": "actors (one mailbox)", "locks": "locks (one lock)"}
 
@@ -68,8 +69,15 @@ def _differences(results: Results) -> Iterator[str]:
 
 def _controls(results: Results) -> Iterator[str]:
     for control in results.controls():
-        verdict = "as it should be" if control.is_as_it_should_be else "NOT as it should be: trust nothing here"
-        yield f"control {control.name}: {interval(control.difference, THROUGHPUT)} ({control.relative:+.1%}): {verdict}"
+        said = verdict_of(control)
+        yield f"control {control.name}: {interval(control.difference, THROUGHPUT)} ({control.relative:+.1%}): {said}"
+
+
+def verdict_of(control: Control) -> str:
+    """What a control says."""
+    if control.is_as_it_should_be is None:
+        return "too few runs to say"
+    return "as it should be" if control.is_as_it_should_be else "NOT as it should be: trust nothing here"
 
 
 def difference_line(between: Difference, measure: Measure, isolation: str) -> str:
@@ -87,37 +95,55 @@ def interval(between: Difference, measure: Measure) -> str:
     return f"{estimate}{unit} [{low}, {high}]"
 
 
-def compared(results: Results, first: Cell, second: Cell, measure: Measure) -> str | None:
-    """What may be said of the first against the second; None if one of them was not measured."""
-    between, relative = results.between(first, second, measure), results.relative(first, second, measure)
-    if between is None:
-        return None
-    found = interval(between, measure) + ("" if relative is None else f", {relative:+.0%}")
-    match between.verdict:
-        case "too few runs":
-            return f"too few runs to say ({between.runs[0]} and {between.runs[1]}; {found})"
-        case "no difference detected":
-            return f"no difference detected ({found})"
-        case "higher" | "lower":
-            return f"{first.runtime} {between.verdict} ({found})"
-        case _:
-            assert_never(between.verdict)
+class Said(NamedTuple):
+    """A difference with where it was found, and by which part of the twin's median it is one."""
+
+    where: str
+    measure: Measure
+    difference: Difference
+    relative: float | None
 
 
-def reading(results: Results, measures: Sequence[Measure], **factors: object) -> str:
-    """Actors against locks by these measures, in the baseline's conditions but for `factors`: one sentence."""
+def found_between(results: Results, measures: Sequence[Measure], where: str = "", **factors: object) -> list[Said]:
+    """Actors less locks by these measures, in the baseline's conditions but for `factors`, as far as measured."""
     four = results.four(**factors)
-    clauses: list[str] = []
-    for isolation in ISOLATIONS:
+    found: list[Said] = []
+    for isolation, measure in product(ISOLATIONS, measures):
         first, second = four.get(("actors", isolation)), four.get(("locks", isolation))
         if first is not None and second is not None:
-            said = ((measure.name, compared(results, first, second, measure)) for measure in measures)
-            words = [f"{name} {what}" for name, what in said if what is not None]
-            if words:
-                clauses.append(f"{isolation}: {', '.join(words)}")
-    if not clauses:
+            between = results.between(first, second, measure)
+            if between is not None:
+                place = ", ".join(filter(None, (where, isolation, measure.name)))
+                found.append(Said(place, measure, between, results.relative(first, second, measure)))
+    return found
+
+
+def verdicts(found: Sequence[Said]) -> list[str]:
+    """Clauses: each difference that was detected; then where none was, and of what there are too few runs to say."""
+    clauses = []
+    for verdict in ("higher", "lower"):
+        clauses += [f"actors {verdict}: {_with_numbers(said)}" for said in found if said.difference.verdict == verdict]
+    none = [said for said in found if said.difference.verdict == "no difference detected"]
+    if none:
+        clauses.append(f"no difference detected: {'; '.join(map(_with_numbers, none))}")
+    few = [said.where for said in found if said.difference.verdict == "too few runs"]
+    if few:
+        fewest = min(min(said.difference.runs) for said in found if said.difference.verdict == "too few runs")
+        clauses.append(f"too few runs to say ({fewest} where at least {FEWEST} are needed): {'; '.join(few)}")
+    return clauses
+
+
+def _with_numbers(said: Said) -> str:
+    part = "" if said.relative is None else f", {said.relative:+.0%}"
+    return f"{said.where} ({interval(said.difference, said.measure)}{part})"
+
+
+def reading(found: Sequence[Said]) -> str:
+    """One sentence of what was found."""
+    if not found:
         return "There is nothing to set one design against the other by."
-    return f"Actors against locks, medians over runs - {'; '.join(clauses)}."
+    clauses = ". ".join(clause[0].upper() + clause[1:] for clause in verdicts(found))
+    return f"{clauses}."
 
 
 def with_interval(found: Summary, scale: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,26 @@ from msgspec.structs import replace
 from actors.compare.outcomes import outcomes
 from actors.compare.plan import HYPOTHESES
 from actors.compare.records import Run
-from tests.compare.an_experiment import as_it_was, cells_of, faster, results_in
+from tests.compare.an_experiment import Change, as_it_was, cells_of, faster, results_in
 
-SPOKEN_OF = ({}, {"clients": 1}, {"clients": 64}, {"fault": "leader killed"}, {"storage": "sqlite"})
+SPOKEN_OF: Sequence[Mapping[str, object]] = (
+    {},
+    {"clients": 1},
+    {"clients": 64},
+    {"fault": "leader killed"},
+    {"storage": "sqlite"},
+)
 CLAIM_LOCKS_FAST = {"median"}
 CLAIM_ACTORS_FAST = {"tail", "switches"}
 CLAIM_EQUAL = {"throughput", "fsync", "failover"}
 
 
-def judged(directory: Path, change=as_it_was, variants=SPOKEN_OF, repetitions: int = 6) -> dict[str, str]:
+def judged(
+    directory: Path,
+    change: Change = as_it_was,
+    variants: Sequence[Mapping[str, object]] = SPOKEN_OF,
+    repetitions: int = 6,
+) -> dict[str, str]:
     results = results_in(directory, cells_of(variants, repetitions), change)
     return {outcome.hypothesis.name: outcome.judgement for outcome in outcomes(results)}
 

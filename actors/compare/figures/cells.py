@@ -37,7 +37,7 @@ def cells_table(
     """A row for each cell: its value of `factors`, then each measure with its interval, and how many runs."""
     heads = ["design", "isolation", *factors]
     for measure in measures:
-        heads += [measure.title, "low", "high"]
+        heads += [measure.title, f"{measure.name} low", f"{measure.name} high"]
     rows: list[tuple[Value, ...]] = []
     for cell in cells:
         row: list[Value] = [cell.runtime, cell.isolation, *(_value(cell, name) for name in factors)]

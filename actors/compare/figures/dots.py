@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actors.compare.figures.cells import cells_table, command_for, in_words
-from actors.compare.figures.house import COLOURS, MARKERS, Lacking, Shown, canvas
+from actors.compare.figures.house import COLOURS, MARKERS, Lacking, Shown, canvas, from_zero
 from actors.compare.records import Cell
 from actors.compare.results import (
     ELECTED,
@@ -26,7 +26,7 @@ from actors.compare.results import (
     Measure,
     Results,
 )
-from actors.compare.words import reading
+from actors.compare.words import found_between, reading
 
 
 class Question(NamedTuple):
@@ -73,7 +73,7 @@ def of_cells(question: Question, results: Results) -> Shown | Lacking:
     return Shown(
         question.name,
         question.title,
-        reading(results, measures, **question.factors),
+        reading(found_between(results, measures, **question.factors)),
         f"A dot for each run and a box from the lower to the upper quartile for each cell. Medians: {words}.",
         cells_table(results, cells, measures),
         partial(_drawn, results, cells, measures),
@@ -87,8 +87,8 @@ def _drawn(results: Results, cells: Sequence[Cell], measures: Sequence[Measure])
         for place, cell in enumerate(cells):
             _cell(panel, place, cell, [value * measure.scale for value in results.values(cell, measure)])
         panel.set_xticks(range(len(cells)), [f"{cell.runtime}\n{cell.isolation}" for cell in cells])
-        is_flat = not any(max(results.values(cell, measure), default=0.0) for cell in cells)
-        panel.set(ylabel=measure.title, ylim=(0, 1 if is_flat else None), xlim=(-0.6, len(cells) - 0.4))
+        from_zero(panel)
+        panel.set(ylabel=measure.title, xlim=(-0.6, len(cells) - 0.4))
         panel.grid(visible=False, axis="x")
     for panel in panels[len(measures) :]:
         panel.set_visible(False)

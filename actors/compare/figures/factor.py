@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actors.compare.figures.cells import cells_table, command_for, in_words
-from actors.compare.figures.house import COLOURS, LINES, MARKERS, Lacking, Shown, canvas, legend
+from actors.compare.figures.house import COLOURS, LINES, MARKERS, Lacking, Shown, canvas, from_zero, legend
 from actors.compare.plan import CLIENTS, PAYLOADS, PEERS, RATE
 from actors.compare.records import Cell, Load, Storage
 from actors.compare.results import P99, THROUGHPUT, Measure, Results
-from actors.compare.words import reading
+from actors.compare.words import found_between, reading
 
 
 class Level(NamedTuple):
@@ -72,12 +72,16 @@ def against(factor: Factor, results: Results) -> Shown | Lacking:
         why = f"fewer than two values of {factor.axis} were measured"
         return Lacking(factor.name, factor.title, why, command_for(**{factor.name: factor.values}))
     cells = [cell for _, four in found for cell in four.values()]
-    said = [f"{factor.axis} {level.label}: {reading(results, (THROUGHPUT,), **level.factors)}" for level, _ in found]
+    said = [
+        each
+        for level, _ in found
+        for each in found_between(results, (THROUGHPUT,), f"{factor.axis} {level.label}", **level.factors)
+    ]
     words = [f"{factor.axis} {level.label}: {in_words(results, four.values(), THROUGHPUT)}" for level, four in found]
     return Shown(
         factor.name,
         factor.title,
-        " ".join(said),
+        reading(said),
         f"Two panels, throughput and p99, a line for each cell, with 95 % intervals. {'. '.join(words)}.",
         cells_table(results, cells, (THROUGHPUT, P99), (factor.name,)),
         partial(_drawn, factor, results, [level for level, _ in found]),
@@ -90,8 +94,9 @@ def _drawn(factor: Factor, results: Results, levels: Sequence[Level]) -> Figure:
     for panel, measure in zip(panels, (THROUGHPUT, P99), strict=True):
         for shift, cells in zip((-0.06, -0.02, 0.02, 0.06), lines, strict=False):
             _line(panel, results, cells, measure, shift)
+        from_zero(panel)
         panel.set_xticks(range(len(levels)), [level.label for level in levels])
-        panel.set(xlabel=factor.axis, ylabel=measure.title, ylim=(0, None), xlim=(-0.3, len(levels) - 0.7))
+        panel.set(xlabel=factor.axis, ylabel=measure.title, xlim=(-0.3, len(levels) - 0.7))
     legend(figure, [next(cell for cell in line if cell) for line in lines])
     return figure
 

@@ -18,6 +18,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from csv import writer
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 import matplotlib
@@ -82,8 +84,9 @@ class Table(NamedTuple):
         return text.getvalue()
 
 
-class Shown(NamedTuple):
-    """A figure."""
+@dataclass(frozen=True)
+class Shown:
+    """A figure; drawn once, when it is asked for."""
 
     name: str
     """Of its files."""
@@ -96,6 +99,7 @@ class Shown(NamedTuple):
     table: Table
     drawn: Callable[[], Figure]
 
+    @cached_property
     def svg(self) -> str:
         """The drawing with its title and description; its identifiers begin with its name."""
         with _house(self.name):
@@ -105,6 +109,7 @@ class Shown(NamedTuple):
             figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
         return _accessible(text.getvalue(), self)
 
+    @cached_property
     def png(self) -> bytes:
         """The drawing."""
         with _house(self.name):
@@ -115,10 +120,10 @@ class Shown(NamedTuple):
         return data.getvalue()
 
     def _repr_svg_(self) -> str:
-        return self.svg()
+        return self.svg
 
     def _repr_png_(self) -> bytes:
-        return self.png()
+        return self.png
 
 
 class Lacking(NamedTuple):
@@ -159,7 +164,22 @@ def canvas(height: float, columns: int = 1, *, rows: int = 1, sharey: bool = Fal
     """A figure so many inches high, with its panels from left to right and down."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
-    return figure, [panel for line in axes for panel in line]
+    panels = [panel for line in axes for panel in line]
+    for panel in panels:
+        panel.yaxis.set_major_formatter(lambda value, _: _apart(value))
+    return figure, panels
+
+
+def _apart(value: float) -> str:
+    """Thousands apart."""
+    return f"{value:,.0f}".replace(",", "\u2009") if abs(value) >= 1000 else f"{value:g}"
+
+
+def from_zero(*panels: Axes) -> None:
+    """Quantities are shown from zero, in all panels to the same end; what is drawn does not touch it."""
+    top = max(panel.dataLim.y1 for panel in panels)
+    for panel in panels:
+        panel.set_ylim(0, 1.08 * top if top > 0 else 1)
 
 
 def legend(figure: Figure, cells: Sequence[Cell], *, lines: bool = True, markers: bool = True) -> None:
@@ -185,9 +205,9 @@ def plain_log(panel: Axes, which: Literal["x", "y"]) -> None:
 
     def between(value: float, _: object) -> str:
         low, high = axis.get_view_interval()
-        return f"{value:g}" if high / low < _SHORT else ""
+        return _apart(value) if high / low < _SHORT else ""
 
     axis.set_minor_locator(LogLocator(subs=(2, 5)))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(lambda value, _: _apart(value))
     axis.set_minor_formatter(between)
     panel.tick_params(axis=which, which="minor", labelsize=9)

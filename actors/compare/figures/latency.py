@@ -12,7 +12,7 @@ from actors.compare.figures.cells import cells_table, command_for, in_words
 from actors.compare.figures.house import COLOURS, LINES, Lacking, Shown, canvas, legend, plain_log
 from actors.compare.records import Cell
 from actors.compare.results import P50, P90, P99, P999, Results
-from actors.compare.words import reading
+from actors.compare.words import found_between, reading
 
 NAME, TITLE = "latency", "Latency of an operation, from its intended send time to its result"
 _SHARES = np.concatenate([np.linspace(0, 0.99, 100), 1 - np.logspace(-2, -3, 20)])
@@ -27,7 +27,7 @@ def latency(results: Results) -> Shown | Lacking:
     return Shown(
         NAME,
         TITLE,
-        reading(results, (P50, P99)),
+        reading(found_between(results, (P50, P99))),
         "Left, the share of operations done within a time, a curve for each cell; right, the share that took longer, "
         f"on a logarithmic scale. Medians of p50: {in_words(results, cells, P50)}.",
         cells_table(results, cells, (P50, P90, P99, P999)),

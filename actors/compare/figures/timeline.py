@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from actors.compare.figures.cells import command_for
-from actors.compare.figures.house import COLOURS, GREY, LINES, Lacking, Shown, Table, Value, canvas, legend
+from actors.compare.figures.house import COLOURS, GREY, LINES, Lacking, Shown, Table, Value, canvas, from_zero, legend
 from actors.compare.plan import ISOLATIONS
 from actors.compare.records import Cell, Fault, Run
 from actors.compare.results import UNAVAILABLE, Results
-from actors.compare.words import reading
+from actors.compare.words import found_between, reading
 
 TENTH = 0.1
 """Seconds: what `Run.timeline` counts in."""
@@ -28,7 +28,7 @@ def through(fault: Fault, results: Results) -> Shown | Lacking:
     return Shown(
         name,
         title,
-        f"The longest time without a result: {reading(results, (UNAVAILABLE,), fault=fault)}",
+        f"The longest time without a result. {reading(found_between(results, (UNAVAILABLE,), fault=fault))}",
         "Completions per second against the time since the fault, a panel for each isolation, a line for each design "
         "with a band from the lower to the upper quartile of its runs.",
         _table(results, cells),
@@ -63,13 +63,14 @@ def _drawn(results: Results, cells: Sequence[Cell]) -> Figure:
         for cell in cells:
             if cell.isolation == isolation:
                 tenths = _aligned(results.runs_of(cell))
-                places = [place * TENTH for place in tenths]
+                edges = [place * TENTH for place in [*tenths, max(tenths) + 1]]
                 low, middle, high = np.array([np.quantile(r, (0.25, 0.5, 0.75)) for r in tenths.values()]).T
                 colour = COLOURS[cell.runtime]
-                panel.step(places, middle, where="post", color=colour, linestyle=LINES[isolation])
-                panel.fill_between(places, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
+                panel.stairs(middle, edges, baseline=None, color=colour, linestyle=LINES[isolation], linewidth=1.8)
+                panel.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.15, linewidth=0)
         panel.axvline(0, color=GREY, linewidth=1.2, linestyle=":")
-        panel.set(xlabel="seconds since the tenth of the fault (dotted)", title=isolation, ylim=(0, None))
+        panel.set(xlabel="seconds since the tenth of the fault (dotted)", title=isolation)
     panels[0].set_ylabel("commits/s")
+    from_zero(*panels)
     legend(figure, cells, markers=False)
     return figure

@@ -102,20 +102,23 @@ def _little_table(found: Sequence[tuple[Run, Waiting]]) -> Table:
 
 def _draw_little(found: Sequence[tuple[Run, Waiting]]) -> Figure:
     figure, (scatter, ratios) = canvas(3.9, 2)
-    cells = {(run.cell.isolation, run.cell.runtime): run.cell for run, _ in found}
-    keys = sorted(cells.items(), key=lambda item: (ISOLATIONS.index(item[0][0]), RUNTIMES.index(item[0][1])))
-    for place, (key, cell) in enumerate(keys):
-        waits = [waiting for run, waiting in found if (run.cell.isolation, run.cell.runtime) == key]
+    groups: dict[tuple[int, int], list[tuple[Run, Waiting]]] = {}
+    for run, waiting in found:
+        key = (ISOLATIONS.index(run.cell.isolation), RUNTIMES.index(run.cell.runtime))
+        groups.setdefault(key, []).append((run, waiting))
+    cells = [groups[key][0][0].cell for key in sorted(groups)]
+    for place, (cell, key) in enumerate(zip(cells, sorted(groups), strict=True)):
+        waits = [waiting for _, waiting in groups[key]]
         beside = [place + 0.08 * (number * 3 % 5 - 2) for number in range(len(waits))]
         _dots(scatter, cell, [w.rate * w.residence for w in waits], [w.depth for w in waits])
         _dots(ratios, cell, beside, [_ratio(w) for w in waits])
     _diagonal(scatter, found)
     ratios.axhline(1, color=GREY, linewidth=1, linestyle=":")
     ratios.axhspan(1 - TOLERANCE, 1 + TOLERANCE, color="#000000", alpha=0.06, linewidth=0)
-    ratios.set_xticks(range(len(keys)), [f"{cell.runtime}\n{cell.isolation}" for _, cell in keys])
+    ratios.set_xticks(range(len(cells)), [f"{cell.runtime}\n{cell.isolation}" for cell in cells])
     ratios.set(ylabel="depth / (rate x residence)", title=f"each run; grey: within {TOLERANCE:.0%}")
-    ratios.set(xlim=(-0.6, len(keys) - 0.4))
-    legend(figure, [cell for _, cell in keys], lines=False)
+    ratios.set(xlim=(-0.6, len(cells) - 0.4))
+    legend(figure, cells, lines=False)
     return figure
 
 
