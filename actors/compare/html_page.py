@@ -29,6 +29,7 @@ STYLE = """
 .actorum-report table { border-collapse: collapse; font-size: .88rem; } .actorum-report .scroll { overflow-x: auto; }
 .actorum-report th, .actorum-report td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
   border-bottom: 1px solid #d7d9de; } .actorum-report td.n { font-variant-numeric: tabular-nums; text-align: right; }
+.actorum-report td.whole { white-space: nowrap; } .actorum-report td.prose { min-width: 12rem; }
 .actorum-report caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 .actorum-report code { font: .88em ui-monospace, monospace; background: #f3f4f6; padding: .1em .3em;
   overflow-wrap: anywhere; }
@@ -41,6 +42,8 @@ STYLE = """
   .actorum-report h2, .actorum-report h3 { break-after: avoid; } .actorum-report .summary { background: none;
   border: 1px solid #d7d9de; } }
 """
+_SHORT = 26
+"""Characters of a table's cell that is not broken into lines."""
 # Nothing is asked for, not even the little picture that browsers ask every site for.
 _HEAD = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
 
@@ -98,7 +101,7 @@ def _cell(value: Value) -> str:
         case None:
             return '<td class="n">-</td>'
         case str():
-            return f"<td>{escaped(value)}</td>"
+            return f'<td class="{"whole" if len(value) <= _SHORT else "prose"}">{escaped(value)}</td>'
         case int():
             return f'<td class="n">{value}</td>'
         case float():

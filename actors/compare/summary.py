@@ -55,7 +55,7 @@ def costs(results: Results) -> list[str]:
     for design in dict.fromkeys(each.design for each in found):
         mine = [each for each in found if each.design == design]
         caught = sum(each.found_after is not None for each in mine)
-        said.append(f"Of {len(mine)} seeded mistakes in the {design} design, a search of schedules caught {caught}.")
+        said.append(f"Seeded mistakes that a search of schedules caught, {design}: {caught} of {len(mine)}.")
     return said
 
 
@@ -70,9 +70,7 @@ def not_shown(results: Results) -> list[str]:
         "Which design is better in general: each was written once, by the same hand, around the same core.",
     ]
     fewest = min((len(runs) for runs in results.by_cell.values()), default=0)
-    said.append(
-        f"Differences smaller than runs of one cell differ by; the cell with the fewest has {fewest} sound runs."
-    )
+    said.append(f"Differences smaller than runs of one cell differ by; the fewest sound runs of a cell are {fewest}.")
     loads = [run.load_before for run in results.runs]
     if loads and max(loads) > float(machine.get("processors", "1")):
         said.append(

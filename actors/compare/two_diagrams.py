@@ -60,7 +60,7 @@ class Simulated(NamedTuple):
 
 def two_diagrams(seed: int) -> Shown:
     """Both designs, beside each other."""
-    both = [_simulated(runtime, seed) for runtime in RUNTIMES]
+    both = [simulated(runtime, seed) for runtime in RUNTIMES]
     title = f"The same seed ({seed}) as two space-time diagrams"
     said = " ".join([*map(_sentence, both), _agreement(both)])
     alternative = (
@@ -70,7 +70,8 @@ def two_diagrams(seed: int) -> Shown:
     return Shown(NAME, title, said, alternative, _table(both), partial(_drawn, both))
 
 
-def _simulated(runtime: RuntimeName, seed: int) -> Simulated:
+def simulated(runtime: RuntimeName, seed: int) -> Simulated:
+    """Let one design elect a leader and carry out `COMMANDS`."""
     watch = Watch(is_on=True)
     with start_sim_cluster(
         Payloads,

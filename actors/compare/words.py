@@ -105,7 +105,9 @@ class Said(NamedTuple):
 
 
 def found_between(results: Results, measures: Sequence[Measure], where: str = "", **factors: object) -> list[Said]:
-    """Actors less locks by these measures, in the baseline's conditions but for `factors`, as far as measured."""
+    """Actors less locks by these measures, in the baseline's conditions but for `factors`, as far as measured.
+
+    `where`: what these conditions are called."""
     four = results.four(**factors)
     found: list[Said] = []
     for isolation, measure in product(ISOLATIONS, measures):

@@ -23,6 +23,7 @@ from actors.compare.report import Report
 from actors.compare.results import THROUGHPUT, UNAVAILABLE
 from tests.compare.an_experiment import EVERYTHING, FOUR, cells_of, experiment_in, faster, results_in
 
+pytestmark = pytest.mark.usefixtures("open_fonts")
 FIGURES = {
     "latency", "clients", "through-leader-killed", "through-follower-paused", "failover", "stages", "turns", "little",
     "peers", "payload", "storage", "batching", "load", "costs", "guards", "durable", "memory", "two-diagrams",
@@ -62,7 +63,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory: pytest.TempPathFactory, open_fonts: None) -> Path:
     """A report with everything in it."""
     directory = tmp_path_factory.mktemp("everything")
     experiment_in(directory, cells_of(EVERYTHING, 4))
@@ -79,7 +80,7 @@ def page(written: Path) -> Page:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def small(tmp_path_factory: pytest.TempPathFactory, open_fonts: None) -> Report:
     """A report of the four cells, and nothing else."""
     return Report(results_in(tmp_path_factory.mktemp("small"), cells_of([{}], 4)))
 

@@ -52,7 +52,7 @@ QUESTIONS = (
         (PROCESSOR, SWITCHES, VOLUNTARY, INVOLUNTARY),
     ),
     Question("guards", "Does one side batch more: entries per message, fsyncs per commit", (ENTRIES, FSYNCS)),
-    Question("durable", "Fsyncs per commit on a disk, and what that does", (FSYNCS, ENTRIES), {"storage": "sqlite"}),
+    Question("durable", "On a disk: fsyncs per commit, entries per message", (FSYNCS, ENTRIES), {"storage": "sqlite"}),
     Question(
         "memory", "Memory, and elections nobody needed, while a follower stands still", (RESIDENT, SPURIOUS),
         {"fault": "follower paused"},

@@ -28,6 +28,8 @@ _HELD = re.compile(
 )
 """A clause of a cycle: "thread a holds A waits B"."""
 
+_GAP = 0.8
+"""Between the bars of two mistakes, in bars."""
 _BEND = {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=-0.35", "shrinkA": 40, "shrinkB": 40, "linewidth": 1.6}
 _PAPER = {"facecolor": "white", "edgecolor": "none"}
 
@@ -116,38 +118,43 @@ def _table(found: Sequence[Found]) -> Table:
 
 
 def _drawn(found: Sequence[Found]) -> Figure:
+    """The bars of a mistake stand together, with a gap to the next one."""
+    groups: dict[str, list[Found]] = {}
+    for each in sorted(found, key=lambda each: list(COLOURS).index(each.design)):
+        groups.setdefault(each.mistake, []).append(each)
     mistakes = list(dict.fromkeys(each.mistake for each in found))
-    designs = [design for design in COLOURS if any(each.design == design for each in found)]
-    figure, (panel,) = canvas(1.4 + 0.24 * len(mistakes) * len(designs))
-    height = 0.8 / len(designs)
-    for each in found:
-        place = mistakes.index(each.mistake) + height * (designs.index(each.design) - (len(designs) - 1) / 2)
-        _bar(panel, each, place, height)
-    panel.set_yticks(range(len(mistakes)), mistakes)
-    panel.set(xlabel="schedules", ylim=(len(mistakes) - 0.4, -0.6), xlim=(0.8, None))
+    figure, (panel,) = canvas(1.3 + 0.22 * (len(found) + _GAP * len(mistakes)))
+    ticks, place = [], 0.0
+    for mistake in mistakes:
+        bars = groups[mistake]
+        ticks.append(place + (len(bars) - 1) / 2)
+        for number, each in enumerate(bars):
+            _bar(panel, each, place + number)
+        place += len(bars) + _GAP
+    panel.set_yticks(ticks, mistakes)
+    panel.set(xlabel="schedules", ylim=(place - _GAP, -1), xlim=(0.8, None))
     plain_log(panel, "x")
     panel.grid(visible=False, axis="y")
+    designs = [design for design in COLOURS if any(each.design == design for each in found)]
     handles = [Patch(color=COLOURS[design], label=design) for design in designs]
     handles.append(Patch(facecolor="white", edgecolor="#333333", hatch="////", label="not caught by so many"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
 
-def _bar(panel: Axes, found: Found, place: float, height: float) -> None:
-    colour = COLOURS[found.design]
-    if found.found_after is None:
-        panel.barh(place, found.schedules, height, color="white", edgecolor=colour, hatch="////", linewidth=1)
-    else:
-        panel.barh(place, max(found.found_after, 1), height, color=colour)
-        panel.annotate(
-            str(found.found_after), (max(found.found_after, 1), place), (3, 0), textcoords="offset points", va="center",
-            fontsize=9,
-        )  # fmt: skip
+def _bar(panel: Axes, found: Found, place: float) -> None:
+    colour, caught = COLOURS[found.design], found.found_after
+    if caught is None:
+        panel.barh(place, found.schedules, 0.9, color="white", edgecolor=colour, hatch="////", linewidth=1)
+        return
+    end = max(caught, 1)
+    panel.barh(place, end, 0.9, color=colour)
+    panel.annotate(str(caught), (end, place), (3, 0), textcoords="offset points", va="center", fontsize=9)
 
 
 def _draw_cycle(found: Found, waits: Sequence[Wait]) -> Figure:
     """Threads on a ring; an arrow from each to the one that holds what it waits for."""
-    figure, (panel,) = canvas(3.8)
+    figure, (panel,) = canvas(2.4 if len(waits) == 2 else 3.8)
     count = len(waits)
     places = [(1.7 * cos(pi - 2 * pi * k / count), sin(pi - 2 * pi * k / count)) for k in range(count)]
     holders = {wait.held: number for number, wait in enumerate(waits)}
@@ -174,6 +181,7 @@ def _draw_cycle(found: Found, waits: Sequence[Wait]) -> Figure:
             fontsize=9,
             bbox={"facecolor": "white", "edgecolor": "none"},
         )
-    panel.set(xlim=(-2.8, 2.8), ylim=(-1.6, 1.6))
+    high = 0.9 if count == 2 else 1.6
+    panel.set(xlim=(-2.8, 2.8), ylim=(-high, high))
     panel.set_axis_off()
     return figure

@@ -39,7 +39,7 @@ def little(results: Results) -> Shown | Lacking:
         f"(the ratio is from {number(min(ratios))} to {number(max(ratios))})."
     )
     if good < len(ratios):
-        said += " In the others the law does not come out: their queueing figures lost something."
+        said += " In the others more was under way at the edges of the measurement, or it lost something."
     alternative = f"Left, depth against rate times residence, with the diagonal of equality; right, their ratio. {said}"
     return Shown(name, title, said, alternative, _little_table(found), partial(_draw_little, found))
 
