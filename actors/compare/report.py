@@ -32,7 +32,8 @@ _WHAT = (
     "a mailbox whose owner alone has the state (actors), and one lock around the state (locks). Each in threads of one "
     "process and in processes of their own. Medians are over runs, with 95 % bootstrap intervals; a difference is "
     "called one only if its interval leaves out zero, a permutation test agrees, and it is larger than runs of one "
-    "cell differ by."
+    "cell differ by. Of many differences some come by chance: the table of all of them is corrected for their number, "
+    "a single sentence is not."
 )
 _KEY = "Blue is actors, orange is locks; solid lines and dots are threads, dashes and squares processes."
 _AMONG_BUGS = ("schedules", "deadlock")

@@ -151,4 +151,4 @@ def manifest(results: Results) -> Table:
     loads = [run.load_before for run in [*results.runs, *results.rejected]]
     if loads:
         rows.append(("load before a run", f"from {min(loads):.2f} to {max(loads):.2f}"))
-    return Table(("", ""), [*rows, *known.machine.items(), *known.versions.items()])
+    return Table(("of", "value"), [*rows, *known.machine.items(), *known.versions.items()])

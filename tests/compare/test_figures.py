@@ -207,7 +207,7 @@ def test_mistakes_that_were_not_caught_are_counted_as_such(tmp_path: Path) -> No
         Found("one", "locks", 9, 9, "x"),
     ]
     figure = shown(bugs(with_search(tmp_path, *found)))
-    assert "actors: 1 of 2 mistakes were caught, the last after 7 schedules" in figure.reading
+    assert "1 of 2 mistakes in actors were caught, the last after 7 schedules" in figure.reading
     assert [row["caught after (schedules)"] for row in rows(figure.table)] == [7, None, 9]
     assert figure.svg and figure.png.startswith(b"\x89PNG")
 

@@ -94,3 +94,9 @@ def test_a_difference_between_failovers_within_what_runs_differ_by_is_none(tmp_p
     killed = [{"fault": "leader killed"}]
     assert judged(tmp_path / "many", wide, killed, repetitions=20)["failover"] == "held"
     assert judged(tmp_path / "few", wide, killed, repetitions=5)["failover"] == "not decided"
+
+
+def test_two_differences_must_be_surer_than_one(tmp_path: Path) -> None:
+    """Five runs of each side are enough for one difference, and not for two, of which one could come by chance."""
+    found = judged(tmp_path, faster("actors", 2.0), repetitions=5)
+    assert (found["tail"], found["switches"]) == ("held", "not decided")

@@ -227,6 +227,8 @@ def test_the_command_line_draws_it_again_and_says_where_it_is(tmp_path: Path) ->
     assert done.exit_code == 0, done.output
     assert f"report: {tmp_path / 'index.html'}" in done.output
     assert (tmp_path / "index.html").exists()
+    done = CliRunner().invoke(app, ["compare", "--from", str(tmp_path), "-o", "json"])
+    assert json.decode(done.stdout)["report"] == str(tmp_path / "index.html")
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def bugs(results: Results) -> Shown | Lacking:
         mine = [each for each in found if each.design == design]
         caught = [each.found_after for each in mine if each.found_after is not None]
         most = f", the last after {max(caught)} schedules" if caught else ""
-        clauses.append(f"{design}: {len(caught)} of {len(mine)} mistakes were caught{most}")
+        clauses.append(f"{len(caught)} of {len(mine)} mistakes in {design} were caught{most}")
     said = "; ".join(clauses) + "."
     words = f"A bar for each mistake in each design, on a logarithmic scale; hatched: not caught. {said}"
     return Shown(name, title, said, words, _table(found), partial(_drawn, found))
