@@ -4,7 +4,7 @@ Drawings stand in the page as they are, styles at its top; the only references l
 raw files beside it, and none is followed unless somebody clicks.  Everything that comes from the data is escaped.  The
 styles are those of what is inside of `.actorum-report`, so that a notebook around it stays as it is.
 
-On paper a figure is not torn apart, folded tables stay folded, and addresses of links are not printed.
+On paper a figure is not torn apart, nothing is cut at the margin, and folded tables are left out.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ STYLE = """
 .actorum-report .lacking { border-left: 4px solid #d7d9de; padding: .2rem 0 .2rem 1rem; }
 .actorum-report .summary { background: #f6f7f9; padding: .6rem 1.2rem; border-radius: 6px; }
 .actorum-report .bad { color: #a3140c; font-weight: 600; }
-@media print { .actorum-report { font-size: 10pt; max-width: none; padding: 0; } .actorum-report a { color: inherit;
-  text-decoration: none; } .actorum-report figure, .actorum-report tr { break-inside: avoid; }
-  .actorum-report h2, .actorum-report h3 { break-after: avoid; } .actorum-report .summary { background: none;
-  border: 1px solid #d7d9de; } }
+@media print { .actorum-report { font-size: 9.5pt; max-width: none; padding: 0; }
+  .actorum-report a { color: inherit; text-decoration: none; } .actorum-report details { display: none; }
+  .actorum-report figure, .actorum-report tr { break-inside: avoid; } .actorum-report figure { margin: .8rem 0; }
+  .actorum-report h2, .actorum-report h3 { break-after: avoid; } .actorum-report svg { max-width: 15.5cm; }
+  .actorum-report .scroll { overflow: visible; } .actorum-report table { font-size: 7.5pt; }
+  .actorum-report th, .actorum-report td { padding: .15rem .35rem .15rem 0; }
+  .actorum-report td.prose { min-width: 0; } .actorum-report .summary { background: none; border: 1px solid #d7d9de; } }
 """
 _SHORT = 26
 """Characters of a table's cell that is not broken into lines."""
