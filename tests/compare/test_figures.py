@@ -165,6 +165,18 @@ def test_a_difference_is_in_the_sentence_of_its_figure_only_if_it_was_detected(t
     assert "Actors lower: threads, context switches per commit (-1.00" in other.reading
 
 
+def test_a_disk_without_a_single_fsync_is_doubted(tmp_path: Path) -> None:
+    def lost(run: Run) -> Run:
+        uncounted = run.cell == replace(run.cell, runtime="actors")
+        return replace(run, peers=tuple(replace(use, fsyncs=0) for use in run.peers)) if uncounted else run
+
+    disks: list[Mapping[str, object]] = [{"storage": "sqlite"}, {}]
+    counted = shown(BY_NAME["durable"](results_in(tmp_path / "counted", cells_of(disks))))
+    doubted = shown(BY_NAME["durable"](results_in(tmp_path / "doubted", cells_of(disks), lost)))
+    assert "Not one fsync" not in counted.reading
+    assert "Not one fsync was counted of: actors, threads; actors, processes." in doubted.reading
+
+
 def test_controls_are_in_no_figure_of_the_comparison(tmp_path: Path) -> None:
     variants: list[Mapping[str, object]] = [{}, {"control": "null core"}, {"control": "planted slowdown"}]
     results: Results = results_in(tmp_path, cells_of(variants, 2))

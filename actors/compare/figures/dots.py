@@ -25,6 +25,7 @@ from actors.compare.results import (
     VOLUNTARY,
     Measure,
     Results,
+    name_of,
 )
 from actors.compare.words import found_between, reading
 
@@ -73,11 +74,23 @@ def of_cells(question: Question, results: Results) -> Shown | Lacking:
     return Shown(
         question.name,
         question.title,
-        reading(found_between(results, measures, **question.factors)),
+        " ".join([reading(found_between(results, measures, **question.factors)), *_doubts(results, cells, measures)]),
         f"A dot for each run and a box from the lower to the upper quartile for each cell. Medians: {words}.",
         cells_table(results, cells, measures),
         partial(_drawn, results, cells, measures),
     )
+
+
+def _doubts(results: Results, cells: Sequence[Cell], measures: Sequence[Measure]) -> list[str]:
+    """A disk that answers without one fsync was not counted right."""
+    uncounted = [
+        name_of(cell)
+        for cell in cells
+        if FSYNCS in measures and cell.storage == "sqlite" and not any(results.values(cell, FSYNCS))
+    ]
+    if not uncounted:
+        return []
+    return [f"Not one fsync was counted of: {'; '.join(uncounted)}. They had a disk, so this count lost them."]
 
 
 def _drawn(results: Results, cells: Sequence[Cell], measures: Sequence[Measure]) -> Figure:
