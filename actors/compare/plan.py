@@ -84,6 +84,30 @@ def quick() -> tuple[tuple[Cell, int], ...]:
     )
 
 
+def star(repetitions: int = 8) -> tuple[tuple[Cell, int], ...]:
+    """One factor at a time around the usual conditions, in all four cells, and every control: under an hour."""
+    four = [Cell(runtime=runtime, isolation=isolation) for isolation, runtime in product(ISOLATIONS, RUNTIMES)]
+    usual = four[0]
+    rays: list[tuple[str, object]] = [
+        *(("clients", clients) for clients in CLIENTS if clients != usual.clients),
+        *(("peers", peers) for peers in PEERS if peers != usual.peers),
+        *(("payload", payload) for payload in PAYLOADS if payload != usual.payload),
+        *(("storage", storage) for storage in get_args(Storage) if storage != usual.storage),
+        ("batching", False),
+        *(("fault", fault) for fault in get_args(Fault) if fault != "none"),
+    ]
+    varied = [replace(cell, **{factor: value}) for factor, value in rays for cell in four]
+    opened = [replace(cell, load="open", rate=RATE) for cell in four]
+    return tuple((cell, repetitions) for cell in [*four, *varied, *opened, *_controls(four)])
+
+
+def _controls(four: Sequence[Cell]) -> Iterator[Cell]:
+    """The same cell twice, a core that costs nothing, and a slowdown that must be found."""
+    yield from (replace(cell, control="a/a", label=label) for cell in four for label in ("A", "B"))
+    yield from (replace(cell, control="null core") for cell in four)
+    yield from (replace(cell, control="planted slowdown") for cell in four)
+
+
 def full(repetitions: int = 10) -> tuple[tuple[Cell, int], ...]:
     """The whole grid, and its controls."""
     grid = [
@@ -112,12 +136,7 @@ def full(repetitions: int = 10) -> tuple[tuple[Cell, int], ...]:
         )
     ]
     four = [Cell(runtime=runtime, isolation=isolation) for isolation, runtime in product(ISOLATIONS, RUNTIMES)]
-    controls = [
-        *(replace(cell, control="a/a", label=label) for cell in four for label in ("A", "B")),
-        *(replace(cell, control="null core") for cell in four),
-        *(replace(cell, control="planted slowdown") for cell in four),
-    ]
-    return tuple((cell, repetitions) for cell in [*grid, *controls])
+    return tuple((cell, repetitions) for cell in [*grid, *_controls(four)])
 
 
 def restricted(cells: Sequence[tuple[Cell, int]], only: Iterable[str]) -> tuple[tuple[Cell, int], ...]:

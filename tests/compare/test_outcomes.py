@@ -97,6 +97,6 @@ def test_a_difference_between_failovers_within_what_runs_differ_by_is_none(tmp_p
 
 
 def test_two_differences_must_be_surer_than_one(tmp_path: Path) -> None:
-    """Five runs of each side are enough for one difference, and not for two, of which one could come by chance."""
-    found = judged(tmp_path, faster("actors", 2.0), repetitions=5)
+    """Four runs of each side are enough for one difference, and not for two, of which one could come by chance."""
+    found = judged(tmp_path, faster("actors", 2.0), repetitions=4)
     assert (found["tail"], found["switches"]) == ("held", "not decided")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import asdict
 
-from actors.compare.plan import HYPOTHESES, UnknownFactor, full, ordered, quick, restricted
+from actors.compare.plan import HYPOTHESES, UnknownFactor, full, ordered, quick, restricted, star
 
 
 def test_quick_measures_the_four_cells_eight_times_and_their_failover() -> None:
@@ -30,6 +31,17 @@ def test_both_designs_have_the_same_cells() -> None:
 
     assert of("actors") == of("locks")
     assert len(of("actors")) == 2 * 3 * 2 * 3 * 3 * 2 * 2 * 6
+
+
+def test_a_star_varies_one_factor_at_a_time_in_all_four_cells() -> None:
+    proper = [cell for cell, _ in star() if not cell.control]
+    usual = asdict(proper[0])
+    aside = {"runtime", "isolation", "rate"}  # a rate belongs to the open loop
+    varied = [{name for name, value in asdict(cell).items() if value != usual[name]} - aside for cell in proper]
+    assert all(len(factors) <= 1 for factors in varied)
+    assert set().union(*varied) == {"clients", "peers", "payload", "storage", "batching", "load", "fault"}
+    assert varied.count(set()) == 4
+    assert {cell.control for cell, _ in star()} == {"", "a/a", "null core", "planted slowdown"}
 
 
 def test_repetitions_go_there_and_back() -> None:

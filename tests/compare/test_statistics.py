@@ -62,6 +62,15 @@ def test_three_runs_are_too_few_to_say_anything() -> None:
     assert difference([1.0, 1.1, 1.2], [9.0, 9.1, 9.2]).verdict == "too few runs"
 
 
+def test_four_runs_a_side_are_enough_if_none_overlaps() -> None:
+    assert difference([1.0, 1.1, 1.2, 1.3], [9.0, 9.1, 9.2, 9.3]).verdict == "lower"
+
+
+def test_one_spoiled_run_does_not_hide_a_difference() -> None:
+    spoiled = [*runs_of(80, seed=1)[:-1], 400.0]
+    assert difference(spoiled, runs_of(100, seed=2)).verdict == "lower"
+
+
 def test_cells_that_never_vary_are_the_same() -> None:
     assert difference([1.0] * 5, [1.0] * 5).verdict == "no difference detected"
 
