@@ -171,7 +171,7 @@ class Applier:
                     self._waiting.append(item)
                 case Query(client_id=client_id, batch_id=batch_id):
                     reply = self._machine.query(item.name, item.arguments)
-                    self._replies.reply(client_id, QueryResult(batch_id, reply))
+                    self._replies.reply(client_id, QueryResult(batch_id, reply, self.applied_index))
                 case Fingerprint(client_id=client_id, batch_id=batch_id):
                     self._replies.reply(client_id, self._fingerprint(batch_id))
                 case Follow():
@@ -293,7 +293,8 @@ class Applier:
         ours = _prefix_of_term(work.entries, begin, end, expected.term)
         if ours > begin:
             answers = tuple([reply or b"" for reply in replies[begin:ours]])
-            self._replies.reply(expected.client_id, Results(expected.batch_id, first - expected.first_index, answers))
+            offset, index = first - expected.first_index, work.first_index + ours - 1
+            self._replies.reply(expected.client_id, Results(expected.batch_id, offset, answers, index))
         if ours < end:
             self._replies.reply(expected.client_id, Abandoned(expected.batch_id))
 

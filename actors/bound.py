@@ -142,6 +142,13 @@ class BoundQuery(BoundCommand[P, R]):
 
     __slots__ = ()
 
-    def using(self, *, timeout: float | None = None, consistency: Consistency = "linearizable") -> BoundQuery[P, R]:
-        """The same query with another time-out, in seconds, or another freshness."""
-        return BoundQuery(self._operation, self._target, SubmitOptions(timeout, consistency))
+    def using(
+        self,
+        *,
+        timeout: float | None = None,
+        consistency: Consistency = "linearizable",
+        max_staleness: float | None = None,
+    ) -> BoundQuery[P, R]:
+        """The same query with another time-out, in seconds, or another freshness.  With `max_staleness` a stale query
+        sees at least what was acknowledged so many seconds before it was called."""
+        return BoundQuery(self._operation, self._target, SubmitOptions(timeout, consistency, max_staleness))

@@ -30,6 +30,7 @@ from msgspec import Struct
 
 from actors.codec import DOCS
 from actors.errors import CallTimeout, OutcomeUnknown
+from actors.freshness import check_freshness
 from actors.machine import refuse_inside_apply
 from actors.protocol import Consistency
 
@@ -44,6 +45,16 @@ class SubmitOptions(Struct, frozen=True, gc=False):
     """Seconds to wait for the answer; None: as long as the cluster was told to."""
     consistency: Consistency = "linearizable"
     """Of a query; a command is always linearizable."""
+    max_staleness: float | None = None
+    """Of a stale query: it sees at least what was acknowledged so many seconds before it was called."""
+
+    def __post_init__(self) -> None:
+        if self.consistency != "linearizable" or self.max_staleness is not None:
+            check_freshness(self.consistency, self.max_staleness)
+
+    def label(self, name: str) -> str:
+        """What the call is named in errors."""
+        return name if self.max_staleness is None else f"{name} (at most {self.max_staleness} s old)"
 
 
 DEFAULT_OPTIONS: Final = SubmitOptions()

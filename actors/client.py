@@ -110,10 +110,10 @@ class Client:
         self, name: str, arguments: bytes, decoder: Callable[[bytes], R], options: SubmitOptions
     ) -> Call[R]:
         """Send a query."""
-        call: Call[R] = Call(decoder, self, self._seconds(options), name, safe_to_retry=True)
+        call: Call[R] = Call(decoder, self, self._seconds(options), options.label(name), safe_to_retry=True)
         with self._changed:
             self._refuse_if_closed()
-            self._session.query(name, arguments, options.consistency, call)
+            self._session.query(name, arguments, options.consistency, call, options.max_staleness)
             self._send_if_due()
         return call
 

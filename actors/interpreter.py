@@ -169,7 +169,7 @@ class Interpreter:
             self._deadlines.lease = NEVER
             events = [LeaseExpired(), *events]
         if asked:
-            more, work = self._requests.events(asked, self.server)
+            more, work = self._requests.events(asked, self.server, now)
             events.extend(more)
             self._give(*work)
         if now >= self._deadlines.expiry:

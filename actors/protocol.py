@@ -22,12 +22,13 @@ from actors.happenings import Happening
 from actors.reports import Details, EntryView
 from raft_core.types import Entry, LogIndex, ServerId, Term
 
-Consistency: TypeAlias = Literal["linearizable", "follower", "lease", "stale"]
+Consistency: TypeAlias = Literal["linearizable", "follower", "lease", "stale", "session"]
 """How fresh a read must be, and who answers it (thesis 6.4).
 
 "linearizable", "follower" and "lease" see all that was done before they were called: the leader asks a majority first;
 any peer answers after asking the leader; the leader trusts its lease (`Settings.lease_reads`).  "stale": whatever the
-asked peer has applied."""
+asked peer has applied, or what was committed `max_staleness` seconds ago.  "session": what this client has been shown
+before, its own commands among it.  See `freshness`."""
 
 
 class SubmitCommands(Struct, frozen=True, array_like=True, tag=1, gc=False, forbid_unknown_fields=True):
@@ -44,6 +45,10 @@ class SubmitQuery(Struct, frozen=True, array_like=True, tag=2, gc=False, forbid_
     name: str
     arguments: bytes
     consistency: Consistency
+    max_staleness: float | None = None
+    """Of a stale read: seconds."""
+    seen_index: LogIndex = 0
+    """Of a session read: the latest entry whose effect the client may have seen."""
 
 
 class InspectPeer(Struct, frozen=True, array_like=True, tag=3, gc=False, forbid_unknown_fields=True):
@@ -168,6 +173,8 @@ class Results(Struct, frozen=True, array_like=True, tag=11, gc=False, forbid_unk
     batch_id: int
     offset: int
     replies: tuple[bytes, ...]
+    index: LogIndex = 0
+    """Of the last of these commands."""
 
 
 class Abandoned(Struct, frozen=True, array_like=True, tag=12, gc=False, forbid_unknown_fields=True):
@@ -189,6 +196,8 @@ class QueryResult(Struct, frozen=True, array_like=True, tag=14, gc=False, forbid
 
     batch_id: int
     reply: bytes
+    index: LogIndex = 0
+    """Of the last entry that was applied before."""
 
 
 class Status(Struct, frozen=True, array_like=True, tag=15, gc=False, forbid_unknown_fields=True):

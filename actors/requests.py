@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from actors.administration import Administration
 from actors.applier import Apply, ClientId, Expect, Fingerprint, Follow, Keep, Query, Replies, TakeSnapshot, Work
+from actors.freshness import Freshness, mode_of
 from actors.inspection import Inspection
 from actors.protocol import (
     ChangeMembers,
     ClientMessage,
-    Consistency,
     FollowLog,
     InspectPeer,
     KeepSnapshot,
@@ -47,11 +47,14 @@ from raft_core import (
 )
 
 MAX_COMMANDS_PER_PROPOSAL = 4096
-_MODES: dict[Consistency, ReadMode] = {
-    "linearizable": ReadMode.LEADER,
-    "follower": ReadMode.FOLLOWER,
-    "lease": ReadMode.LEASE,
-}
+
+
+class _Read(NamedTuple):
+    """The core was asked for it."""
+
+    query: Query
+    mode: ReadMode
+    asked_at: float
 
 
 class Requests:
@@ -64,15 +67,19 @@ class Requests:
         self._numbers = count(1)
         self._proposals: dict[int, list[tuple[ClientId, SubmitCommands]]] = {}
         self._offers: dict[int, tuple[ClientId, int]] = {}
-        self._reads: dict[int, Query] = {}
+        self._reads: dict[int, _Read] = {}
+        self._freshness = Freshness()
         self._stamp_numbers: set[int] = set()
         self.administration = Administration(replies, self._numbers)
         self.inspection = Inspection(replies)
 
-    def events(self, asked: Iterable[tuple[ClientId, ClientMessage]], server: Server) -> tuple[list[Event], list[Work]]:
+    def events(
+        self, asked: Iterable[tuple[ClientId, ClientMessage]], server: Server, now: float = 0.0
+    ) -> tuple[list[Event], list[Work]]:
         """The events for the core, and the work that needs no consensus (stale reads, fingerprints, the applied log).
 
-        `server` is as it was when all that is committed in it had been given to the applier.
+        `server` is as it was when all that is committed in it had been given to the applier; `now` is not before any of
+        this was `asked`.
         """
         submissions: list[tuple[ClientId, SubmitCommands]] = []
         offers: list[Event] = []
@@ -85,12 +92,12 @@ class Requests:
                         submissions.append((client_id, message))
                 case SubmitQuery():
                     query = Query(client_id, message.batch_id, message.name, message.arguments)
-                    if message.consistency == "stale":
+                    if self._freshness.suffices(message, server.commit_index, now):
                         work.append(query)
                     else:
-                        number = next(self._numbers)
-                        self._reads[number] = query
-                        reads.setdefault(_MODES[message.consistency], []).append(number)
+                        number, mode = next(self._numbers), mode_of(message)
+                        self._reads[number] = _Read(query, mode, now)
+                        reads.setdefault(mode, []).append(number)
                 case InspectPeer():
                     if message.digest:
                         work.append(Fingerprint(client_id, message.batch_id))
@@ -177,13 +184,15 @@ class Requests:
 
     def ready(self, effect: ReadReady) -> list[Work]:
         """The queries that may be answered once what is committed has been applied."""
-        return [self._reads.pop(number) for number in effect.read_ids]
+        reads = [self._reads.pop(number) for number in effect.read_ids]
+        for read in reads:
+            self._freshness.confirmed(read.mode, read.asked_at)
+        return [read.query for read in reads]
 
     def reads_refused(self, effect: ReadRefused) -> None:
         """Tell the readers whom to ask instead."""
         for number in effect.read_ids:
-            query = self._reads.pop(number)
-            self._refuse_query(query, effect.leader_id)
+            self._refuse_query(self._reads.pop(number).query, effect.leader_id)
 
     def _refuse_query(self, query: Query, leader_id: ServerId | None) -> None:
         self._replies.reply(query.client_id, Refused(query.batch_id, False, leader_id))

@@ -49,7 +49,7 @@ from actors.replies import SUCCESS, RefusalKind, decode_refusal, decode_reply
 from actors.under_way import Answer as Answer
 from actors.under_way import Batch, Command, Outgoing, Query, Told
 from actors.under_way import Question as Question
-from raft_core import ServerId
+from raft_core import LogIndex, ServerId
 
 MAX_BATCH = 1024
 """Commands in one batch at most."""
@@ -87,6 +87,7 @@ class Session:
         self._asked_around_at = 0.0
         self._turn = 0
         self._readers = 0
+        self._seen_index: LogIndex = 0  # the latest entry whose effect some answer may have shown
         self._likely = 0  # commands that the last answer invites
 
     # --- what the user asks -------------------------------------------------------------------------------------------
@@ -98,9 +99,16 @@ class Session:
         self._commands[sequence] = Command(name, arguments, call)
         self._unsent.append(sequence)
 
-    def query(self, name: str, arguments: bytes, consistency: Consistency, call: Call[Any]) -> None:
+    def query(
+        self,
+        name: str,
+        arguments: bytes,
+        consistency: Consistency,
+        call: Call[Any],
+        max_staleness: float | None = None,
+    ) -> None:
         """A query; it changes nothing and may be asked any number of times."""
-        self._queries.append(Query(name, arguments, consistency, call))
+        self._queries.append(Query(name, arguments, consistency, call, max_staleness))
 
     def inspect(self, server_id: ServerId, digest: bool, told: Told, now: float) -> int:
         """Ask one peer how it is; see `ask`."""
@@ -218,6 +226,7 @@ class Session:
             case Results():
                 return self._results(batch, message)
             case QueryResult(reply=reply):
+                self._seen_index = max(self._seen_index, message.index)
                 del self._batches[message.batch_id]
                 return [(batch.query.call, reply)] if batch.query else []
             case Refused():
@@ -229,6 +238,7 @@ class Session:
 
     def _results(self, batch: Batch, message: Results) -> list[Answer]:
         self.leader_id = batch.server_id
+        self._seen_index = max(self._seen_index, message.index)
         batch.answered += len(message.replies)
         if batch.opens_session:
             del self._batches[message.batch_id]
@@ -293,6 +303,7 @@ class Session:
             batch = self._batches.pop(batch_id)
             again.extend(self._unanswered(batch, refused))
             if batch.query is not None:
+                batch.query.was_asked = True
                 self._queries.append(batch.query)
             if batch.opens_session:
                 self._is_opening = False
@@ -330,9 +341,12 @@ class Session:
                 messages.append(Outgoing(target, SubmitCommands(batch_id, (OPEN_SESSION_COMMAND,))))
         while self._queries:
             query = self._queries.popleft()
-            reader = self._follower() or target if query.consistency == "follower" else target
+            reader = self._reader(query, target)
             batch_id = self._register(Batch(reader, now, query=query))
-            message = SubmitQuery(batch_id, query.name, query.arguments, query.consistency)
+            seen_index = self._seen_index if query.consistency == "session" else 0
+            message = SubmitQuery(
+                batch_id, query.name, query.arguments, query.consistency, query.max_staleness, seen_index
+            )
             messages.append(Outgoing(reader, message))
         return messages
 
@@ -342,6 +356,16 @@ class Session:
         if not self._attached:
             return None
         return self._attached[self._turn % len(self._attached)]
+
+    def _reader(self, query: Query, target: ServerId) -> ServerId:
+        """Who is asked: for what anybody may have, everybody in turn.  Only once: where it was of no use, most likely
+        the leader is not heard, so the next one to ask is the leader."""
+        if query.consistency == "follower":
+            return self._follower() or target
+        if query.was_asked or (query.consistency != "session" and query.max_staleness is None):
+            return target
+        self._readers += 1
+        return self._attached[self._readers % len(self._attached)]
 
     def _follower(self) -> ServerId | None:
         """One of those that do not lead, each in its turn."""

@@ -38,6 +38,9 @@ class Query:
     arguments: bytes
     consistency: Consistency
     call: Call[Any]
+    max_staleness: float | None = None
+    was_asked: bool = False
+    """Somebody did not answer it."""
 
 
 @dataclass(slots=True)

@@ -110,8 +110,8 @@ class SimClient:
     ) -> Call[R]:
         """Send a query."""
         self._refuse_if_closed()
-        call = SimCall(decoder, self, self._seconds(options), name)
-        self._session.query(name, arguments, options.consistency, call)
+        call = SimCall(decoder, self, self._seconds(options), options.label(name))
+        self._session.query(name, arguments, options.consistency, call, options.max_staleness)
         self._send_if_due()
         return call
 

@@ -51,7 +51,7 @@ NO_OP = Entry(2, b"", EntryKind.NO_OP)
 def test_a_batch_is_answered_when_its_entries_are_applied() -> None:
     desk = Desk()
     desk.applier.work([Expect(7, 40, 2, 4, term=1), Apply(2, desk.incrs(3))])
-    assert desk.said == [(7, Results(40, 0, results(1, 2, 3)))]
+    assert desk.said == [(7, Results(40, 0, results(1, 2, 3), 4))]
 
 
 def test_a_batch_is_not_answered_before_its_entries_are_applied() -> None:
@@ -66,10 +66,10 @@ def test_a_batch_spread_over_several_applications_is_answered_in_parts_with_thei
     for first, count in ((2, 2), (4, 1), (5, 4)):
         desk.applier.work([Apply(first, desk.incrs(count))])
     assert desk.said == [
-        (7, Results(40, 0, results(2))),
-        (7, Results(40, 1, results(3))),
-        (7, Results(40, 2, results(4, 5, 6))),
-        (8, Results(41, 0, results(7))),
+        (7, Results(40, 0, results(2), 3)),
+        (7, Results(40, 1, results(3), 4)),
+        (7, Results(40, 2, results(4, 5, 6), 7)),
+        (8, Results(41, 0, results(7), 8)),
     ]
 
 
@@ -77,9 +77,9 @@ def test_several_batches_of_one_application_each_get_their_own_replies() -> None
     desk = Desk()
     desk.applier.work([Expect(7, 1, 2, 2, 1), Expect(8, 2, 3, 4, 1), Expect(7, 3, 6, 6, 1), Apply(2, desk.incrs(5))])
     assert desk.said == [
-        (7, Results(1, 0, results(1))),
-        (8, Results(2, 0, results(2, 3))),
-        (7, Results(3, 0, results(5))),
+        (7, Results(1, 0, results(1), 2)),
+        (8, Results(2, 0, results(2, 3), 4)),
+        (7, Results(3, 0, results(5), 6)),
     ]
 
 
@@ -93,13 +93,13 @@ def test_of_a_batch_that_another_leader_cut_off_only_what_survived_is_answered()
     """The new leader had the first two entries; the others it replaced by its own (Figure 3, Leader Completeness)."""
     desk = Desk()
     desk.applier.work([Expect(7, 40, 2, 6, term=1), Apply(2, (*desk.incrs(2), NO_OP, *desk.incrs(2, term=2)))])
-    assert desk.said == [(7, Results(40, 0, results(1, 2))), (7, Abandoned(40))]
+    assert desk.said == [(7, Results(40, 0, results(1, 2), 3)), (7, Abandoned(40))]
 
 
 def test_a_batch_that_was_cut_off_between_two_applications_gets_no_reply_of_others() -> None:
     desk = Desk()
     desk.applier.work([Expect(7, 40, 2, 5, term=1), Apply(2, desk.incrs(2)), Apply(4, (NO_OP, *desk.incrs(3, 2)))])
-    assert desk.said == [(7, Results(40, 0, results(1, 2))), (7, Abandoned(40))]
+    assert desk.said == [(7, Results(40, 0, results(1, 2), 3)), (7, Abandoned(40))]
 
 
 def test_who_leads_no_more_abandons_all_who_wait_once() -> None:
@@ -116,7 +116,7 @@ def test_a_query_sees_exactly_what_stands_before_it() -> None:
     desk.applier.work(
         [Query(7, 1, "get", get), Apply(2, desk.incrs(3)), Query(7, 2, "get", get), Apply(5, desk.incrs(1))]
     )
-    assert desk.said == [(7, QueryResult(1, encode_result(0))), (7, QueryResult(2, encode_result(3)))]
+    assert desk.said == [(7, QueryResult(1, encode_result(0), 1)), (7, QueryResult(2, encode_result(3), 4))]
 
 
 def test_a_fingerprint_tells_how_far_it_reaches() -> None:
@@ -141,7 +141,7 @@ def test_a_repeated_command_gets_the_kept_reply_and_changes_nothing() -> None:
     desk = Desk()
     entry = desk.incr()
     desk.applier.work([Expect(7, 1, 2, 2, 1), Apply(2, (entry,)), Expect(8, 2, 3, 3, 1), Apply(3, (entry,))])
-    assert desk.said == [(7, Results(1, 0, results(1))), (8, Results(2, 0, results(1)))]
+    assert desk.said == [(7, Results(1, 0, results(1), 2)), (8, Results(2, 0, results(1), 3))]
 
 
 def test_who_follows_gets_what_was_applied_before_and_then_each_piece_once() -> None:
