@@ -14,9 +14,12 @@ from actors.cli.shared import data_option
 
 if TYPE_CHECKING:
     from actors.machines.counter import Counter
+    from actors.protocol import Consistency
 
 
-@click.group(epilog="\b\nExamples:\n  actorum counter incr --by 5\n  actorum counter get --consistency stale\n")
+@click.group(
+    epilog="\b\nExamples:\n  actorum counter incr --by 5\n  actorum counter get --consistency stale --max-staleness 1\n"
+)
 def counter() -> None:
     """Call a running cluster's replicated counter."""
 
@@ -32,17 +35,24 @@ def incr(by: int, timeout: float, data: Path, output: Output) -> None:
 
 
 @counter.command()
-@click.option("--consistency", type=click.Choice(["linearizable", "stale"]), default="linearizable", show_default=True)
+@click.option(
+    "--consistency",
+    type=click.Choice(["linearizable", "follower", "lease", "stale"]),
+    default="linearizable",
+    show_default=True,
+    help="How fresh, and who answers.",
+)
+@click.option("--max-staleness", type=float, help="Seconds by which a stale value may be behind.")
 @timeout_option
 @data_option
 @output_option
-def get(consistency: str, timeout: float, data: Path, output: Output) -> None:
+def get(consistency: Consistency, max_staleness: float | None, timeout: float, data: Path, output: Output) -> None:
     """Print the counter's value."""
     _call(
         data,
         timeout,
         output,
-        lambda machine: machine.get.using(consistency="stale" if consistency == "stale" else "linearizable")(),
+        lambda machine: machine.get.using(consistency=consistency, max_staleness=max_staleness)(),
     )
 
 

@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from anyio import to_thread
@@ -104,7 +104,7 @@ class _Api:
         """Look at the state."""
         operation = self._operations.find("query", request.path_params["name"])
         seconds = self._seconds(request)
-        options = SubmitOptions(seconds, _consistency(request))
+        options = _freshness(request, seconds)
         arguments = operation.read_arguments(await read_body(request, "application/json", MAX_BODY))
         decode = operation.signature.decode_reply
         call = self._cluster.client.submit_query(operation.name, arguments, decode, options)
@@ -165,14 +165,23 @@ class _Api:
             ) from None
 
 
-def _consistency(request: Request) -> Consistency:
-    match request.query_params.get("consistency", "linearizable"):
-        case "linearizable":
-            return "linearizable"
-        case "stale":
-            return "stale"
-        case other:
-            raise WrongArguments(f"there is no consistency {other[:40]!r}", fix="consistency=linearizable, or stale")
+def _freshness(request: Request, seconds: float) -> SubmitOptions:
+    """Raises `WrongArguments` if there is no such read, or none over HTTP."""
+    consistency, bound = (
+        request.query_params.get("consistency", "linearizable"),
+        request.query_params.get("max_staleness"),
+    )
+    if consistency == "session":
+        raise WrongArguments(
+            "there are no session reads over HTTP",
+            why="all who ask here are one client of the cluster",
+            fix="consistency=follower, which sees everything that was acknowledged to anybody",
+        )
+    try:
+        max_staleness = None if bound is None else float(bound)
+    except ValueError:
+        raise WrongArguments(f"max_staleness={str(bound)[:40]!r}", why="it is seconds") from None
+    return SubmitOptions(seconds, cast(Consistency, consistency), max_staleness)  # which refuses what is none
 
 
 def _number_of(request: Request) -> Numbered | None:

@@ -36,8 +36,14 @@ _TIMEOUT: Final[JSON] = {
 _CONSISTENCY: Final[JSON] = {
     "name": "consistency",
     "in": "query",
-    "description": "How fresh: as of this request, or whatever the asked peer has applied.",
-    "schema": {"enum": ["linearizable", "stale"], "default": "linearizable"},
+    "description": "How fresh: as of this request (from the leader, any peer, or by lease), or what a peer has.",
+    "schema": {"enum": ["linearizable", "follower", "lease", "stale"], "default": "linearizable"},
+}
+_MAX_STALENESS: Final[JSON] = {
+    "name": "max_staleness",
+    "in": "query",
+    "description": "Seconds: a stale read sees at least what was acknowledged so long before it.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
 }
 
 
@@ -86,7 +92,7 @@ def _operation(one: JsonOperation, arguments: JSON, result: JSON) -> JSON:
         "tags": ["commands" if one.kind == "command" else "queries"],
         "summary": one.documentation.partition("\n")[0],
         "description": one.documentation,
-        "parameters": [_TIMEOUT, *(_NUMBERED if one.kind == "command" else [_CONSISTENCY])],
+        "parameters": [_TIMEOUT, *(_NUMBERED if one.kind == "command" else [_CONSISTENCY, _MAX_STALENESS])],
         "requestBody": {"content": {"application/json": {"schema": arguments}}},
         "responses": {"200": _answer("What the method returned.", answer), **_problems()},
     }

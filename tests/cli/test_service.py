@@ -83,6 +83,10 @@ def test_a_counter_is_used_from_a_shell(running: Path) -> None:
     assert _run("counter", "get", *where).stdout == "3\n"
     stale = _run("counter", "get", "--consistency", "stale", "-o", "json", *where).stdout
     assert json.loads(stale)["value"] in (0, 5, 3)
+    bounded = ("counter", "get", "--consistency", "stale", "--max-staleness", "0.001")
+    assert _run(*bounded, *where).stdout == "3\n"
+    for consistency in ("follower", "lease"):
+        assert _run("counter", "get", "--consistency", consistency, *where).stdout == "3\n"
 
 
 def test_status_names_every_peer_and_the_leader(running: Path) -> None:

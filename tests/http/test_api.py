@@ -32,10 +32,11 @@ def test_a_command_changes_the_state_and_a_query_reads_it(url: str) -> None:
     before = len(ask(url, "POST", "/v1/queries/accounts").body["result"])
     added = ask(url, "POST", "/v1/commands/add", '{"entry": {"account": "rent"}, "times": 2}')
     assert (added.status, added.body) == (200, {"result": before + 2})
-    for freshness in ("", "?consistency=linearizable"):
+    for freshness in ("", "?consistency=linearizable", "?consistency=follower", "?consistency=lease"):
         read = ask(url, "POST", f"/v1/queries/accounts{freshness}", "{}")
         assert read.body["result"][before:] == ["rent", "rent"]
     assert ask(url, "POST", "/v1/queries/accounts?consistency=stale").status == 200
+    assert ask(url, "POST", "/v1/queries/accounts?consistency=stale&max_staleness=0.5").status == 200
 
 
 def test_arguments_are_named_whatever_their_place_in_python(url: str) -> None:
@@ -100,7 +101,12 @@ def test_what_a_foreign_web_page_may_post_without_asking_is_not_taken(url: str, 
 
 
 @pytest.mark.parametrize(
-    "query", ["timeout=0", "timeout=-1", "timeout=61", "timeout=nan", "timeout=x", "consistency=x"]
+    "query",
+    [
+        *("timeout=0", "timeout=-1", "timeout=61", "timeout=nan", "timeout=x", "consistency=x", "consistency=session"),
+        *("max_staleness=1", "consistency=follower&max_staleness=1"),
+        *(f"consistency=stale&max_staleness={bound}" for bound in ("0", "-1", "nan", "inf", "x", "")),
+    ],
 )
 def test_a_parameter_that_means_nothing_is_400(url: str, query: str) -> None:
     assert_problem(ask(url, "POST", f"/v1/queries/accounts?{query}"), 400, "WRONG-ARGUMENTS")
