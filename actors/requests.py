@@ -78,8 +78,8 @@ class Requests:
     ) -> tuple[list[Event], list[Work]]:
         """The events for the core, and the work that needs no consensus (stale reads, fingerprints, the applied log).
 
-        `server` is as it was when all that is committed in it had been given to the applier; `now` is not before any of
-        this was `asked`.
+        `server` is as it was when all that is committed in it had been given to the applier; `now`, which only
+        reads with a bound look at, is not before any of this was `asked`.
         """
         submissions: list[tuple[ClientId, SubmitCommands]] = []
         offers: list[Event] = []

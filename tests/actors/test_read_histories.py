@@ -87,11 +87,13 @@ class Life:
 
     def misfortune(self) -> None:
         network, name = self.cluster.network, self.random.choice(self.names)
-        match self.random.choice(("cut off", "one way", "heal", "heal", "kill")):
+        match self.random.choice(("cut off", "one way", "late", "heal", "heal", "kill")):
             case "cut off":
                 network.disconnect(name)
             case "one way":
                 network.cut(name, self.random.choice([other for other in self.names if other != name]))
+            case "late":
+                network.reorder_results()
             case "heal":
                 network.heal()
             case _:
