@@ -9,6 +9,7 @@ way, for a fault that needs two of them would otherwise be met by luck alone.
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -56,6 +57,8 @@ class Adversary(Struct, frozen=True, kw_only=True):
     pauses: bool = False
     slow_spells: bool = False
     """A disk or a state machine takes a long time for everything, for a while."""
+    stalls: bool = False
+    """A disk is full, or hangs: nothing is written for a while."""
     clock_jumps: bool = False
     clock_drift: float = 0.0
     """Clocks run between 1 - drift and 1 + drift times as fast as they should."""
@@ -69,11 +72,15 @@ class Adversary(Struct, frozen=True, kw_only=True):
     """Mean time between wishes for other members; 0: none ever."""
     transfer_every: float = 0.0
     """Mean time between wishes for another leader; 0: none ever."""
+    prefers: bool = False
+    """Wishes for other members also say who shall lead rather than others."""
+    settings_every: float = 0.0
+    """Mean time between wishes for other settings of one server; 0: none ever."""
 
     def at_peace(self) -> Adversary:
         """The same world when all faults have ended."""
         kind = replace(self, loss=0.0, repetition=0.0, slowest=min(self.slowest, 20.0), misfortune_every=0.0)
-        return replace(kind, spoils=0.0, change_every=0.0, transfer_every=0.0)
+        return replace(kind, spoils=0.0, change_every=0.0, transfer_every=0.0, settings_every=0.0)
 
 
 def drawn(random: Random) -> Adversary:
@@ -105,7 +112,34 @@ def drawn(random: Random) -> Adversary:
         spoils=random.choice((0.0, 0.0, 0.02, 0.2)),
         change_every=random.choice((0.0, 0.0, 50.0, 300.0, 1_500.0)),
         transfer_every=random.choice((0.0, 0.0, 0.0, 100.0, 1_000.0)),
+        stalls=random.random() < 0.4,
+        prefers=random.random() < 0.5,
+        settings_every=random.choice((0.0, 0.0, 100.0, 600.0)),
     )
+
+
+def other_settings(random: Random, now: Settings) -> Settings:
+    """What somebody may want instead of `now`: bounds and timers as drawn, and now and then what must be refused."""
+    other, kind = _settings(random), random.random()
+    if kind < 0.7 and now.lease_reads:
+        keeps = {"election_timeout": now.election_timeout, "pre_vote": now.pre_vote, "check_quorum": now.check_quorum}
+        return replace(other, lease_reads=True, **keeps)
+    if kind < 0.85:
+        return replace(other, lease_reads=now.lease_reads)
+    if kind < 0.95:
+        return other
+    return replace(other, **random.choice(_SENSELESS))
+
+
+_SENSELESS: Final[tuple[dict[str, int], ...]] = (
+    {"heartbeat_interval": 0},
+    {"heartbeat_interval": 140},
+    {"max_in_flight": 0},
+    {"max_entries_per_message": 0},
+    {"snapshot_chunk_bytes": 0},
+    {"trailing_entries": -1},
+)
+"""With any of these nothing goes on, or nobody can stay leader."""
 
 
 def _settings(random: Random) -> Settings:

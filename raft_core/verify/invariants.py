@@ -118,6 +118,8 @@ class Oracle(Promises):
             self._check_entries(before, after)
         if isinstance(after.role, Candidate) and after.role is not before.role:
             self._stood[name, after.current_term] = self.members.in_force(name)
+            if not (before.settings.pre_vote and after.settings.pre_vote):
+                self._asked_nobody.add((name, after.current_term))
         if isinstance(after.role, Leader):
             self._check_leader(before, after, after.role)
 

@@ -1,4 +1,4 @@
-"""What befalls a simulated cluster: falls, cuts, pauses, slow spells, clocks that jump.
+"""What befalls a simulated cluster: falls, cuts, pauses, slow spells, disks that hang, clocks that jump.
 
 The leader is struck more often than chance would have it: most of what Raft has to get right happens when it goes.
 """
@@ -41,6 +41,7 @@ class Misfortunes:
         for server in self._simulation.servers.values():
             server.falls_in, server.slowness = 0, 1.0
             server.clock.runs(1.0)
+            server.disk_goes_on()
             server.paused_until = self._simulation.now
             self._simulation.comes_back(server)
 
@@ -87,6 +88,8 @@ class Misfortunes:
             kinds.append(self._pause)
         if adversary.slow_spells:
             kinds.append(self._slow)
+        if adversary.stalls:
+            kinds.append(self._stall)
         if adversary.clock_jumps:
             kinds.append(self._clock_jumps)
         if kinds:
@@ -132,6 +135,11 @@ class Misfortunes:
                 victim.slowness = 1.0
 
         self._simulation.after(int(self._election_timeouts(8) * 1_000) + 1, recovers)
+
+    def _stall(self) -> None:
+        victim = self._victim()
+        victim.disk_hangs()
+        self._simulation.after(int(self._election_timeouts(8) * 1_000) + 1, victim.disk_goes_on)
 
     def _clock_jumps(self) -> None:
         self._victim().clock.jump(self._election_timeouts(4) - self._election_timeouts(2))

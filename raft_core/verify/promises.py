@@ -69,6 +69,8 @@ class Promises:
         self._answered: dict[tuple[ServerId, ServerId, Term], tuple[LogIndex, int]] = {}
         self._stood: dict[tuple[ServerId, Term], Configuration] = {}
         """The members by which a candidate counted when it became one; its requests may leave later."""
+        self._asked_nobody: set[tuple[ServerId, Term]] = set()
+        """Candidates whose settings let them stand without pre-votes, whatever they are when the requests leave."""
 
     def sent(self, name: ServerId, to: ServerId, message: Message) -> None:
         """A message leaves: what it vouches for is on the sender's disk (Figure 2, "Persistent state")."""
@@ -103,7 +105,7 @@ class Promises:
     def _is_encouraged(self, name: ServerId, term: Term) -> None:
         """A majority would vote for it (thesis 9.6); whom a leader asked to take over need not ask."""
         server = self.servers.get(name)
-        if server is None or not server.settings.pre_vote:
+        if server is None or not server.settings.pre_vote or (name, term) in self._asked_nobody:
             return
         granted = self._pre_votes.get((name, term), set()) | {name}
         members = self._stood.get((name, term)) or self.members.in_force(name)

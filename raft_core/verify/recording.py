@@ -18,6 +18,7 @@ from raft_core.events import (
     Proposed,
     ReadRequested,
     Received,
+    SettingsChanged,
     TransferRequested,
 )
 from raft_core.messages import Message
@@ -31,6 +32,7 @@ from raft_core.verify.schedule import (
     Decision,
     Fall,
     Falls,
+    Hangs,
     IsTold,
     Joins,
     Jumps,
@@ -152,10 +154,14 @@ class _RecordedServer(SimulatedServer):
                 return Reconnects(**here, waits=waits, peer=peer)
             case Proposed(proposal_id=asked) | ReadRequested(read_ids=(asked,)):
                 return Asks(**here, waits=waits, request=self._requests[asked], asked=asked)
-            case ConfigurationProposed() | TransferRequested():
+            case ConfigurationProposed() | TransferRequested() | SettingsChanged():
                 return Wants(**here, waits=waits, wish=event)
         by = next(teller for teller, kinds in NEWS.items() if isinstance(event, kinds))
         return IsTold(**here, waits=waits, by=by)
+
+    def _overdue(self) -> None:
+        self.simulation.note(Hangs(**self._here))
+        super()._overdue()
 
     def _written(self) -> None:
         self.simulation.note(Writes(**self._here))

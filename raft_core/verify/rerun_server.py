@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, assert_never
 
-from raft_core.effects import Effect, ReceiveSnapshotChunk, Send
+from raft_core.effects import Effect, PersistEffect, ReceiveSnapshotChunk, Send
 from raft_core.events import Event, PeerRestarted
 from raft_core.verify.invariants import Violation
 from raft_core.verify.schedule import (
@@ -23,6 +23,7 @@ from raft_core.verify.schedule import (
     Decision,
     Fall,
     Falls,
+    Hangs,
     Happens,
     IsTold,
     Joins,
@@ -36,6 +37,7 @@ from raft_core.verify.schedule import (
     Teller,
     Ticks,
     Wants,
+    Works,
     Writes,
 )
 from raft_core.verify.simulated_clock import TIMERS, SimulatedClock
@@ -120,6 +122,11 @@ class RerunServer(SimulatedServer):
         if self.simulation.is_over:
             super()._later(longest, action)
 
+    def _watch_disk(self, writing: list[PersistEffect]) -> None:
+        """What takes too long is decided elsewhere."""
+        if self.simulation.is_over:
+            super()._watch_disk(writing)
+
     def lives_on(self) -> None:
         """The schedule is over: what waits goes on by itself."""
         waits, self.inbox = [*self.inbox, *self._news], []
@@ -151,18 +158,21 @@ class RerunServer(SimulatedServer):
                 pass
             case Falls(fall=fall):
                 self.falls(fall)
-            case Writes() | Applies() | Takes() | Keeps() | SendsPart():
+            case Writes() | Hangs() | Applies() | Takes() | Keeps() | SendsPart():
                 self._works(decision)
             case _:
                 self._happens(decision)
 
-    def _works(self, decision: Writes | Applies | Takes | Keeps | SendsPart) -> None:
+    def _works(self, decision: Works) -> None:
         """What the disk and the state machine do in their own time."""
         match decision:
             case Writes(spoils=spoils):
                 if self._writing:
                     self._spoils = deque(spoils)
                     self._shows("writes", self._written)
+            case Hangs():
+                if self._writing and not self._is_overdue:
+                    self._shows("hangs", self._overdue)
             case Applies():
                 if self._work:
                     self._shows("applies", self._do_work)

@@ -25,6 +25,8 @@ from msgspec import Struct
 from raft_core.effects import Send
 from raft_core.events import (
     Applied,
+    DiskRecovered,
+    DiskStalled,
     ElectionTimeout,
     Event,
     HeartbeatTimeout,
@@ -43,7 +45,7 @@ from raft_core.verify.simulated_snapshots import Spoil
 Teller: TypeAlias = Literal["disk", "machine", "snapshot", "lost snapshot"]
 """Who has news for a server: its log and its state machine; its own snapshot is on disk; one that it sends is gone."""
 NEWS: dict[Teller, tuple[type[Event], ...]] = {
-    "disk": (LogPersisted, SnapshotReceived, SnapshotSpoiled),
+    "disk": (LogPersisted, SnapshotReceived, SnapshotSpoiled, DiskStalled, DiskRecovered),
     "machine": (Applied,),
     "snapshot": (SnapshotTaken,),
     "lost snapshot": (SnapshotUnreadable,),
@@ -113,7 +115,7 @@ class Asks(_Happens, frozen=True, kw_only=True, tag=True):
 
 
 class Wants(_Happens, frozen=True, kw_only=True, tag=True):
-    """An administrator's wish arrives: other members, another leader."""
+    """An administrator's wish arrives: other members, another leader, other settings."""
 
     wish: Wish
 
@@ -123,6 +125,10 @@ class Writes(_Decision, frozen=True, kw_only=True, tag=True):
 
     spoils: tuple[Spoil | None, ...] = ()
     """What befell the parts of a snapshot among it."""
+
+
+class Hangs(_Decision, frozen=True, kw_only=True, tag=True):
+    """The disk has been busy for an election timeout, and its server notices."""
 
 
 class Applies(_Decision, frozen=True, kw_only=True, tag=True):
@@ -174,7 +180,8 @@ class Jumps(_Decision, frozen=True, kw_only=True, tag=True):
 
 
 Happens: TypeAlias = Arrives | RunsOut | IsTold | Reconnects | Asks | Wants
-Decision: TypeAlias = Happens | Writes | Applies | Falls | Starts | Joins | Takes | Keeps | SendsPart | Ticks | Jumps
+Works: TypeAlias = Writes | Hangs | Applies | Takes | Keeps | SendsPart
+Decision: TypeAlias = Happens | Works | Falls | Starts | Joins | Ticks | Jumps
 
 
 class NamedMessages:

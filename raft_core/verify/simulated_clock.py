@@ -44,6 +44,8 @@ class SimulatedClock:
         self.rate = 1.0
         self.timers: dict[str, tuple[int, int]] = {}
         """A number that no other setting has, and when it is due."""
+        self.lasting: dict[str, int] = {}
+        """Milliseconds that each timer was last set to; 0: never."""
         self._server = server
         self._ran_out: set[str] = set()
         self._sent: dict[Round, int] = {}
@@ -51,7 +53,7 @@ class SimulatedClock:
 
     def stop(self) -> None:
         """No timer runs, and nothing is remembered."""
-        self.timers, self._ran_out = {}, set()
+        self.timers, self.lasting, self._ran_out = {}, {}, set()
         self._sent, self._lease = {}, None
 
     def runs(self, rate: float) -> None:
@@ -71,6 +73,7 @@ class SimulatedClock:
     def set(self, name: str, milliseconds: int) -> None:
         """From now on; 0: never."""
         self._ran_out.discard(name)
+        self.lasting[name] = milliseconds
         if not milliseconds:
             self.timers.pop(name, None)
             return

@@ -2,10 +2,11 @@
 
 It knows what an administrator knows - who was a member when it last looked at some server - and asks whom it thinks to
 lead, or anybody.  It adds learners and promotes them, removes voters and leaders, exchanges several at once, wishes
-what is there already, insists on a configuration that may have been replaced, and hands leadership to servers that are
-down.  New servers start empty, under names that nobody had before.  Those who are removed run on, and must not disturb
-the others; where nothing protects a cluster from them (neither pre-votes nor check-quorum), they are stopped in the
-end (thesis 4.2.3).
+what is there already, insists on a configuration that may have been replaced, hands leadership to servers that are
+down, changes its mind about who shall lead rather than others, and gives servers other settings, one at a time.  New
+servers start empty, under names that nobody had before.  Those who are removed run on, and must not disturb the others;
+where nothing protects a cluster from them (neither pre-votes nor check-quorum), they are stopped in the end (thesis
+4.2.3).  In the end it gives all servers the settings that they began with, and says once more who shall lead.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from raft_core.configuration import Configuration
 from raft_core.effects import ConfigurationAccepted, ConfigurationRefused, TransferEnded, TransferRefused
-from raft_core.events import ConfigurationProposed, TransferRequested
+from raft_core.events import ConfigurationProposed, SettingsChanged, TransferRequested
 from raft_core.state import Leader, Server
 from raft_core.types import ServerId
+from raft_core.verify.adversary import other_settings
 from raft_core.verify.simulated_server import SimulatedServer
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ Answer: TypeAlias = ConfigurationAccepted | ConfigurationRefused | TransferEnded
 Wish: TypeAlias = tuple[set[ServerId], set[ServerId]]
 """Voters and learners."""
 
+PREFERS_EVERY = 1_500
+"""Milliseconds, on average, after which somebody else shall lead, where any shall."""
 MOST_VOTERS = 5
 MOST_SERVERS = 9
 """That ever start."""
@@ -46,11 +50,19 @@ class Administrator:
         """From now on wishes come."""
         self._wait_for_change()
         self._wait_for_transfer()
+        self._wait_for_settings()
+        self._wait_for_preference()
 
     def end(self) -> None:
-        """No wishes any more.  Those who left would disturb for ever where nobody is protected from them."""
+        """The last wishes.  Those who left would disturb for ever where nobody is protected from them."""
         self._is_over = True
         settings = self._simulation.adversary.settings
+        if self._simulation.adversary.prefers:
+            self._says_who_shall_lead()
+        for server in self._simulation.servers.values():
+            is_other = server.server is not None and server.server.settings != settings
+            if is_other or server.expects_settings:
+                server.wish(SettingsChanged(settings, self._random.getrandbits(16)))
         self.is_done = settings.pre_vote or settings.check_quorum
         if not self.is_done:
             self._simulation.after(15 * settings.election_timeout * 1_000, self._stop_strangers)
@@ -101,6 +113,39 @@ class Administrator:
         if mean:
             self._simulation.after(1 + int(self._random.expovariate(1 / mean) * 1_000), self._transfer)
 
+    def _wait_for_preference(self) -> None:
+        if self._simulation.adversary.prefers:
+            self._simulation.after(1 + int(self._random.expovariate(1 / PREFERS_EVERY) * 1_000), self._prefer)
+
+    def _prefer(self) -> None:
+        if not self._is_over:
+            self._says_who_shall_lead()
+            self._wait_for_preference()
+
+    def _says_who_shall_lead(self) -> None:
+        """Nothing else is to change."""
+        leader = self._leader()
+        if leader is not None:
+            now, number = leader.configuration, self._simulation.next_number()
+            wish = ConfigurationProposed(number, now.voters, now.learners, None, self._priorities(set(now.voters)))
+            self._simulation.servers[leader.server_id].wish(wish)
+
+    def _wait_for_settings(self) -> None:
+        mean = self._simulation.adversary.settings_every
+        if mean:
+            self._simulation.after(1 + int(self._random.expovariate(1 / mean) * 1_000), self._set)
+
+    def _set(self) -> None:
+        """Any server, of which nobody has asked this just now."""
+        if self._is_over:
+            return
+        server = self._random.choice(list(self._simulation.servers.values()))
+        if server.server is not None and not server.expects_settings:
+            self._simulation.misfortunes.counts["settings"] += 1
+            settings = other_settings(self._random, server.server.settings)
+            server.wish(SettingsChanged(settings, self._random.getrandbits(16)))
+        self._wait_for_settings()
+
     def _whom_to_ask(self) -> SimulatedServer | None:
         servers = [server for server in self._simulation.servers.values() if server.server is not None]
         leaders = [server for server in servers if server.server and isinstance(server.server.role, Leader)]
@@ -126,14 +171,19 @@ class Administrator:
             last = server.server.configurations[-1].index
             expected = self._random.choice((None, None, last, last, max(0, last - 1)))
             number = self._simulation.next_number()
-            wish = ConfigurationProposed(number, tuple(sorted(voters)), tuple(sorted(learners)), expected)
-            server.wish(wish)
+            ranks = self._priorities(voters)
+            server.wish(ConfigurationProposed(number, tuple(sorted(voters)), tuple(sorted(learners)), expected, ranks))
         self._wait_for_change()
 
     def _wish(self, now: Configuration) -> Wish:
         voters, learners = set(now.voters), set(now.learners)
         kind = self._random.choice(WISHES)
         return kind(self, voters, learners)
+
+    def _priorities(self, voters: set[ServerId]) -> tuple[tuple[ServerId, int], ...] | None:
+        if not self._simulation.adversary.prefers or self._random.random() < 0.5:
+            return None
+        return tuple((name, self._random.choice((0, 1, 1, 2, 5))) for name in sorted(voters))
 
     def pick(self, among: set[ServerId]) -> ServerId | None:
         """One of them; None if there is none."""

@@ -2,7 +2,7 @@
 
 The effects are carried out as `raft_core.effects` allows and no better: AppendEntries and TimeoutNow leave at once,
 other messages wait in the disk's stream for what stands before them, work for the state machine is done in order and in
-its own time (see `simulated_service`).
+its own time (see `simulated_writing` and `simulated_service`).
 A server can fall between any two effects of a turn.
 
 Where reads by lease are allowed, clocks are *looked at*, as a runtime has to: an expiry is never stale, what has
@@ -20,7 +20,6 @@ from raft_core.effects import (
     ApplyCommitted,
     CompactLog,
     Effect,
-    PersistEffect,
     PersistTermAndVote,
     ReadReady,
     ReceiveSnapshotChunk,
@@ -33,14 +32,14 @@ from raft_core.effects import (
     SendSnapshotChunk,
     StopHeartbeatTimer,
 )
-from raft_core.events import Event, LogPersisted, SnapshotReceived, SnapshotSpoiled
+from raft_core.events import Event, SettingsChanged
 from raft_core.messages import AppendEntries, TimeoutNow
 from raft_core.state import Follower, restore
 from raft_core.step import step
 from raft_core.types import ServerId
 from raft_core.verify.simulated_clock import CONTACT, ELECTION, HEARTBEAT, TIMERS, SimulatedClock
-from raft_core.verify.simulated_service import SimulatedService
-from raft_core.verify.simulated_snapshots import Spoil, perhaps_spoiled, spoiled
+from raft_core.verify.simulated_conduct import Conduct, check_timers
+from raft_core.verify.simulated_writing import SimulatedWriting
 
 if TYPE_CHECKING:
     from raft_core.verify.simulation import Simulation
@@ -53,7 +52,7 @@ class Fallen(Exception):
     """The server fell in the middle of a turn."""
 
 
-class SimulatedServer(SimulatedService):
+class SimulatedServer(SimulatedWriting):
     """A server with its disk, its clock, its state machine and what waits for each."""
 
     def __init__(self, name: ServerId, simulation: Simulation, voters: tuple[ServerId, ...]) -> None:
@@ -69,8 +68,7 @@ class SimulatedServer(SimulatedService):
         super()._reset()
         self.inbox: list[Event] = []
         self.clock.stop()
-        self._writing: list[PersistEffect] = []
-        """What the disk is busy with; empty: it is idle."""
+        self.conduct = Conduct(self.name)
         self._at_once: list[Event] = []
         """What an effect of the turn is answered with."""
         self.slowness, self.paused_until = 1.0, 0
@@ -116,6 +114,11 @@ class SimulatedServer(SimulatedService):
         """For good."""
         if self.server is not None:
             self.fall()
+
+    @property
+    def expects_settings(self) -> bool:
+        """Others were asked for, and it has not dealt with that yet."""
+        return any(isinstance(event, SettingsChanged) for event in self.inbox)
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -182,6 +185,8 @@ class SimulatedServer(SimulatedService):
         if len(events) == 1:
             self.simulation.oracle.stepped(self.server, events[0], effects)
         self.duties.count_heads(before, self.server, events)
+        if self.conduct.turned(before, self.server, events):
+            self.simulation.misfortunes.counts["preferred"] += 1
         for effect in effects:
             self._carry_out(effect)
             if self.falls_in:
@@ -189,6 +194,7 @@ class SimulatedServer(SimulatedService):
                 if not self.falls_in:
                     raise Fallen
         self.duties.check(self.server)
+        check_timers(self.server, self.clock.lasting)
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -230,37 +236,3 @@ class SimulatedServer(SimulatedService):
                 self._at_once.extend(self.clock.confirmed(effect))
             case _:
                 assert_never(effect)
-
-    # --- the disk -----------------------------------------------------------------------------------------------------
-
-    def _write_on(self) -> None:
-        """Let go what waits for no write; then give the disk its next transaction."""
-        disk = self.disk
-        if self._writing:
-            return
-        while disk.stream and isinstance(disk.stream[0], Send):
-            item = disk.stream.popleft()
-            assert isinstance(item, Send)
-            self._leaves(item)
-        if disk.stream:
-            self._writing = disk.next_transaction()
-            self._later(self.simulation.adversary.write_takes * self.slowness, self._written)
-
-    def _written(self) -> None:
-        changes, self._writing = self._writing, []
-        for change in changes:
-            self.disk.stream.popleft()
-            arrived = spoiled(change, self._spoil(change)) if isinstance(change, ReceiveSnapshotChunk) else change
-            is_sound = self.disk.make_durable(arrived)
-            self.simulation.oracle.written(self.name, change)
-            if isinstance(change, AppendToLog):
-                self.post(LogPersisted(change.prev_log_index + len(change.entries), change.current_term))
-            elif isinstance(change, ReceiveSnapshotChunk) and change.is_last:
-                self.post(SnapshotReceived(change.snapshot) if is_sound else SnapshotSpoiled(change.snapshot))
-        self._write_on()
-
-    def _spoil(self, part: ReceiveSnapshotChunk) -> Spoil | None:
-        spoil = perhaps_spoiled(part, self.simulation.adversary.spoils, self.simulation.random)
-        if spoil is not None:
-            self.simulation.misfortunes.counts["spoiled part"] += 1
-        return spoil

@@ -36,6 +36,7 @@ from raft_core.events import (
     Event,
     Proposed,
     ReadRequested,
+    SettingsChanged,
     SnapshotTaken,
     SnapshotUnreadable,
     TransferRequested,
@@ -67,7 +68,7 @@ Told: TypeAlias = (
     | Ignored
 )
 """What needs no disk, no network and no clock."""
-Wish: TypeAlias = ConfigurationProposed | TransferRequested
+Wish: TypeAlias = ConfigurationProposed | TransferRequested | SettingsChanged
 
 
 class SimulatedService(ABC):
@@ -102,6 +103,10 @@ class SimulatedService(ABC):
     def _later(self, longest: float, action: Callable[[], None]) -> None:
         """After at most `longest` milliseconds, if it is still alive by then."""
 
+    @abstractmethod
+    def _to_disk(self, longest: float, action: Callable[[], None]) -> None:
+        """As `_later`, but while the disk hangs nothing is done."""
+
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def ask(self, request: Request) -> None:
@@ -117,7 +122,7 @@ class SimulatedService(ABC):
         return ReadRequested((number,), request.mode)
 
     def wish(self, event: Wish) -> None:
-        """An administrator asks; there is one answer, unless the server falls."""
+        """An administrator asks; there is one answer, unless the server falls.  Of settings nobody hears."""
         self.post(event)
 
     def _take(self, number: int) -> Request:
@@ -213,7 +218,7 @@ class SimulatedService(ABC):
         """What is applied now will be on disk a little later, if nothing happens to the server."""
         taken = self.replica.snapshot()
         self._taking.append(taken)
-        self._later(self.simulation.adversary.write_takes * 3, lambda: self._keep(taken))
+        self._to_disk(self.simulation.adversary.write_takes * 3, lambda: self._keep(taken))
 
     def _keep(self, taken: Restoration) -> None:
         self._taking.remove(taken)

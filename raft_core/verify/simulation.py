@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from itertools import count
 from random import Random
@@ -42,6 +42,8 @@ from raft_core.verify.violation import fallen_over
 
 PATIENCE = 60
 """Election timeouts that the cluster has, once all faults have ended, to elect, serve and agree (liveness)."""
+PREFERRED = 120
+"""Election timeouts within which, after that, one of the preferred leads, if messages take less than a heartbeat."""
 CALM = 6
 """Election timeouts during which, after that, nothing may change (stability)."""
 
@@ -177,6 +179,9 @@ class Simulation(Conversations):
             self._say(client.ask(self.now))
         self._run_until(self._are_answered, end, "new requests wait")
         self._run_until(lambda: self.now >= late and self._agrees(), end, "servers do not agree")
+        if self._can_prefer():
+            end = self.now + PREFERRED * self.adversary.settings.election_timeout * MILLISECOND
+            self._run_until(lambda: self._agrees() and not self._better(), end, "the preferred do not lead")
         self._must_stay_calm()
 
     def _catching_up(self) -> int:
@@ -190,8 +195,11 @@ class Simulation(Conversations):
         members = [self.servers[name] for name in self.administrator.members()]
         term = max(server.server.current_term for server in members if server.server)
         end = self.now + CALM * self.adversary.settings.election_timeout * MILLISECOND
+        handed_over = self.misfortunes.counts["preferred"]
         while self._agenda[0][0] < end:
             self._next()
+        if self.misfortunes.counts["preferred"] > handed_over:
+            return
         if any(server.server and server.server.current_term != term for server in members):
             raise Violation("Stability", f"a leader of term {term} was replaced although all was well")
 
@@ -207,11 +215,27 @@ class Simulation(Conversations):
             return False
         names = self.administrator.members()
         servers = [self.servers[name] for name in names]
-        leaders = [server.server for server in servers if server.server and isinstance(server.server.role, Leader)]
-        if len(leaders) != 1 or leaders[0].configuration.is_joint:
+        leaders = self._leaders(servers)
+        if len(leaders) != 1 or leaders[0].configuration.is_joint or _hands_over(leaders[0]):
             return False
         last = {server.server.log.last_index for server in servers if server.server}
         return len(last) == 1 and {server.replica.applied_index for server in servers} == last
+
+    def _leaders(self, among: Iterable[SimulatedServer]) -> list[Server]:
+        return [server.server for server in among if server.server and isinstance(server.server.role, Leader)]
+
+    def _better(self) -> set[ServerId]:
+        """Voters who shall lead rather than the leader."""
+        leader = max(self._leaders(self.servers.values()), key=lambda leader: leader.current_term)
+        members, own = leader.configuration, leader.configuration.priority(leader.server_id)
+        return {name for name in members.voters if members.priority(name) > own}
+
+    def _can_prefer(self) -> bool:
+        """Does whoever leads hear from the others between two heartbeats, and has it not failed too often?"""
+        leader = max(self._leaders(self.servers.values()), key=lambda leader: leader.current_term)
+        wish = leader.role.preference if isinstance(leader.role, Leader) else None
+        takes = 2 * self.adversary.slowest + 3 * self.adversary.turn_takes
+        return takes < leader.settings.heartbeat_interval and (wish is None or wish.failures < 3)
 
     def judge(self) -> bool:
         """Replicas are equal, and the clients' history is linearizable.  False if that could not be decided."""
@@ -239,6 +263,10 @@ class Simulation(Conversations):
             cells=dict(self.cells),
             is_decided=is_decided,
         )
+
+
+def _hands_over(leader: Server) -> bool:
+    return isinstance(leader.role, Leader) and leader.role.transfer is not None
 
 
 def simulate(
