@@ -25,7 +25,7 @@ from raft_core.verify.schedule import Decision
 from raft_core.verify.shrinking import shrink
 from raft_core.verify.simulation import Turn, Watcher
 
-_OF_TIMES = frozenset({"Progress", "Stability"})
+_OF_TIMES = frozenset({"Progress", "Preferred Leader", "Stability"})
 """Rules that say what happens within some time after all faults have ended."""
 
 

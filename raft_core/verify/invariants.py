@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raft_core.configuration import Configuration, Configured, Snapshot
-from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote
+from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
 from raft_core.log import Log
 from raft_core.state import Candidate, Leader, Progress, Server
 from raft_core.types import Entry, LogIndex, ServerId, Term
@@ -67,6 +67,8 @@ class Oracle(Promises):
         elif isinstance(change, AppendToLog):
             if change.prev_log_index < len(self.committed):
                 self.check_quorum_of(len(self.committed), self._decided_by)
+        elif isinstance(change, ReceiveSnapshotChunk):
+            self.snapshots.part(name, change)
         elif isinstance(change, CompactLog):
             self.snapshots.cut(name, change.last_included_index, disk.covered)
             self.check_quorum_of(len(self.committed), self._decided_by)

@@ -7,6 +7,7 @@ and disappear, not taken from what a server says; and a majority is counted here
 * Of all configurations in a log, at most one is not committed.  None is proposed before its leader has committed an
   entry of its own term (Ongaro, raft-dev, July 2015).
 * Neighbouring configurations differ by one voter at most, or a joint one stands between them.
+* A joint phase that is committed is ended by whoever leads, with the next entry that it commits in its own term.
 * A configuration is committed by a majority of itself, and of the old voters too if it is joint.
 * Who leads was elected by a majority of the members in its log: learners and those who left do not count.
 """
@@ -70,8 +71,16 @@ class MemberRules:
         leads = isinstance(after.role, Leader) and before.current_term == after.current_term
         if leads and isinstance(before.role, Leader) and known[-1].index > before.log.last_index:
             self._check_proposed(after, known)
+        if isinstance(after.role, Leader) and known[-1].configuration.is_joint:
+            self._check_joint(after, known[-1].index)
         while len(known) > 1 and known[1].index <= after.commit_index:
             known.pop(0)
+
+    def _check_joint(self, leader: Server, index: LogIndex) -> None:
+        """The joint phase is committed, and so is an entry of its own term: the leader ends it, whoever began it."""
+        commit_index = leader.commit_index
+        if index <= commit_index and leader.log.term_at(commit_index) == leader.current_term:
+            raise Violation("Joint Phase Ends", f"{leader.server_id} leaves the joint members of {index} as they are")
 
     def _check_in_force(self, server: Server) -> None:
         if server.configurations[-1] != self._known[server.server_id][-1]:

@@ -137,9 +137,13 @@ class Misfortunes:
         self._simulation.after(int(self._election_timeouts(8) * 1_000) + 1, recovers)
 
     def _stall(self) -> None:
-        victim = self._victim()
-        victim.disk_hangs()
-        self._simulation.after(int(self._election_timeouts(8) * 1_000) + 1, victim.disk_goes_on)
+        """One disk, or several that are full at the same time."""
+        victims = [self._victim()]
+        if self._random.random() < 0.4:
+            victims = [server for server in self._simulation.servers.values() if self._random.random() < 0.7]
+        for victim in victims:
+            victim.disk_hangs()
+            self._simulation.after(int(self._election_timeouts(8) * 1_000) + 1, victim.disk_goes_on)
 
     def _clock_jumps(self) -> None:
         self._victim().clock.jump(self._election_timeouts(4) - self._election_timeouts(2))

@@ -3,8 +3,9 @@
 Whatever no longer applies is passed over: a message that nobody sent, a write that nobody asked for, whatever befalls a
 server that is down.  So any part of a schedule is a schedule, and every one of them is a run that real networks, disks
 and clocks may produce: messages may be late, doubled and lost, disks take their time, and a timer that was set may run
-out early or late.  Rules of *times* (`Progress`, `Stability`) have no meaning meanwhile.  They are looked at when the
-schedule is over: then all faults end, what is under way is lost, and the servers live on by themselves.
+out early or late.  Rules of *times* (`Progress`, `Stability`, `Preferred Leader`) have no meaning meanwhile.  They are
+looked at when the schedule is over: then all faults end, what is under way is lost, and the servers live on by
+themselves.
 
 Reads by lease are the exception: they trust in clocks.  Where the settings allow for them, a decision happens at its
 own time, clocks run as fast as they did, and no timer runs out before its time.

@@ -11,6 +11,7 @@ where nothing protects a cluster from them (neither pre-votes nor check-quorum),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from raft_core.configuration import Configuration
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 Answer: TypeAlias = ConfigurationAccepted | ConfigurationRefused | TransferEnded | TransferRefused
 Wish: TypeAlias = tuple[set[ServerId], set[ServerId]]
 """Voters and learners."""
+Priorities: TypeAlias = tuple[tuple[ServerId, int], ...]
 
-PREFERS_EVERY = 1_500
+PREFERS_EVERY = 800
 """Milliseconds, on average, after which somebody else shall lead, where any shall."""
 MOST_VOTERS = 5
 MOST_SERVERS = 9
@@ -127,7 +129,7 @@ class Administrator:
         leader = self._leader()
         if leader is not None:
             now, number = leader.configuration, self._simulation.next_number()
-            wish = ConfigurationProposed(number, now.voters, now.learners, None, self._priorities(set(now.voters)))
+            wish = ConfigurationProposed(number, now.voters, now.learners, None, self._drawn_priorities(now.servers))
             self._simulation.servers[leader.server_id].wish(wish)
 
     def _wait_for_settings(self) -> None:
@@ -171,7 +173,7 @@ class Administrator:
             last = server.server.configurations[-1].index
             expected = self._random.choice((None, None, last, last, max(0, last - 1)))
             number = self._simulation.next_number()
-            ranks = self._priorities(voters)
+            ranks = self._priorities(voters | learners)
             server.wish(ConfigurationProposed(number, tuple(sorted(voters)), tuple(sorted(learners)), expected, ranks))
         self._wait_for_change()
 
@@ -180,10 +182,13 @@ class Administrator:
         kind = self._random.choice(WISHES)
         return kind(self, voters, learners)
 
-    def _priorities(self, voters: set[ServerId]) -> tuple[tuple[ServerId, int], ...] | None:
+    def _priorities(self, members: set[ServerId]) -> Priorities | None:
         if not self._simulation.adversary.prefers or self._random.random() < 0.5:
             return None
-        return tuple((name, self._random.choice((0, 1, 1, 2, 5))) for name in sorted(voters))
+        return self._drawn_priorities(sorted(members))
+
+    def _drawn_priorities(self, members: Sequence[ServerId]) -> Priorities:
+        return tuple((name, self._random.choice((0, 1, 1, 2, 5))) for name in members)
 
     def pick(self, among: set[ServerId]) -> ServerId | None:
         """One of them; None if there is none."""

@@ -181,7 +181,7 @@ class Simulation(Conversations):
         self._run_until(lambda: self.now >= late and self._agrees(), end, "servers do not agree")
         if self._can_prefer():
             end = self.now + PREFERRED * self.adversary.settings.election_timeout * MILLISECOND
-            self._run_until(lambda: self._agrees() and not self._better(), end, "the preferred do not lead")
+            self._run_until(lambda: self._agrees() and not self._better(), end, "others shall lead", "Preferred Leader")
         self._must_stay_calm()
 
     def _catching_up(self) -> int:
@@ -203,10 +203,11 @@ class Simulation(Conversations):
         if any(server.server and server.server.current_term != term for server in members):
             raise Violation("Stability", f"a leader of term {term} was replaced although all was well")
 
-    def _run_until(self, done: Callable[[], bool], end: int, otherwise: str) -> None:
+    def _run_until(self, done: Callable[[], bool], end: int, otherwise: str, rule: str = "Progress") -> None:
         while not done():
             if not self._agenda or self._agenda[0][0] > end:
-                raise Violation("Progress", f"{PATIENCE} election timeouts after all faults had ended, {otherwise}")
+                timeouts = PATIENCE if rule == "Progress" else PREFERRED
+                raise Violation(rule, f"{timeouts} election timeouts after all faults had ended, {otherwise}")
             self._next()
 
     def _agrees(self) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raft_core.configuration import Configured, Snapshot
+from raft_core.effects import ReceiveSnapshotChunk
 from raft_core.types import Entry, LogIndex, ServerId
 from raft_core.verify.violation import Violation
 
@@ -21,6 +22,8 @@ class SnapshotRules:
 
     def __init__(self) -> None:
         self._known: dict[LogIndex, Snapshot] = {}
+        self._receives: dict[ServerId, Snapshot] = {}
+        """Of which there is a first part, and not yet the last."""
 
     def taken(self, name: ServerId, snapshot: Snapshot, committed: Sequence[Entry], members: Configured) -> None:
         """`name` has a snapshot.  `members` are those that were in force at its index."""
@@ -31,6 +34,14 @@ class SnapshotRules:
             raise Violation("Members Of A Snapshot", f"{name}: at {index} it was {members}, not {snapshot}")
         if self._known.setdefault(index, snapshot) != snapshot:
             raise Violation("State Machine Safety", f"{name} has another snapshot of {index} than was known")
+
+    def part(self, name: ServerId, part: ReceiveSnapshotChunk) -> None:
+        """A part of one has reached the disk of `name` (Figure 13): the first, or one of what was begun."""
+        if part.offset and self._receives.get(name) != part.snapshot:
+            raise Violation("Parts Of One Snapshot", f"{name} continues {part.snapshot}, which it has not begun")
+        self._receives[name] = part.snapshot
+        if part.is_last:
+            del self._receives[name]
 
     def cut(self, name: ServerId, index: LogIndex, covered: LogIndex) -> None:
         """The log of `name` on disk begins behind `index`; its latest snapshot goes up to `covered`."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-FILES = ("mutants.toml", "membership_snapshots.toml", "runtime_mutants.toml")
-COPIED = ("raft_core", "actors", "tests")
+FILES = ("mutants.toml", "membership_snapshots.toml", "stalls_settings_priorities.toml", "runtime_mutants.toml")
+COPIED = ("raft_core", "actors", "tests", "docs")
 _NOT_COPIED = shutil.ignore_patterns(".hypothesis")
 """What is compiled is copied, too: it stays true of every file but the changed one, and saves two seconds a mutant."""
 
