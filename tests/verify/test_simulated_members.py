@@ -21,10 +21,14 @@ from raft_core import (
     step,
 )
 from raft_core import election as election_module
+from raft_core.configuration import Configuration, Configured, Snapshot
+from raft_core.effects import ReceiveSnapshotChunk
 from raft_core.verify import simulated_server
 from raft_core.verify.adversary import Adversary
 from raft_core.verify.simulated_server import SimulatedServer
 from raft_core.verify.simulation import Report, Simulation, Turn, simulate
+from raft_core.verify.snapshot_rules import SnapshotRules
+from raft_core.verify.violation import Violation
 
 BUSY = Adversary(
     settings=Settings(election_timeout=150, snapshot_chunk_bytes=16, trailing_entries=3, max_promotion_lag=50),
@@ -139,6 +143,29 @@ def _until_broken(seeds: int, adversary: Adversary, servers: tuple[int, ...] = (
 def test_a_change_before_an_entry_of_the_own_term_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(membership, "has_committed_in_its_term", lambda server: True)
     assert _until_broken(20, BUSY) == "Own Term First"
+
+
+def test_a_leader_that_leaves_a_joint_phase_as_it_is_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settles_nothing(before: Server, after: Server) -> Transition:
+        return Transition(after, ())
+
+    monkeypatch.setattr(sys.modules["raft_core.step"], "settle_configuration", settles_nothing)
+    assert _until_broken(20, BUSY) == "Joint Phase Ends"
+
+
+def test_parts_of_two_snapshots_are_not_put_together() -> None:
+    founding = Configured(0, Configuration(("n1",)))
+    one, other = Snapshot(3, 1, founding, 9, "a"), Snapshot(4, 1, founding, 9, "b")
+    rules = SnapshotRules()
+    rules.part("n1", ReceiveSnapshotChunk(one, 0, b"abc"))
+    rules.part("n1", ReceiveSnapshotChunk(one, 3, b"def"))
+    rules.part("n1", ReceiveSnapshotChunk(other, 0, b"abc"))
+    for part in (ReceiveSnapshotChunk(one, 6, b"ghi"), ReceiveSnapshotChunk(other, 3, b"d")):
+        with pytest.raises(Violation, match="Parts Of One Snapshot"):
+            rules.part("n2", part)
+    rules.part("n1", ReceiveSnapshotChunk(other, 3, b"defghi"))
+    with pytest.raises(Violation, match="Parts Of One Snapshot"):
+        rules.part("n1", ReceiveSnapshotChunk(other, 3, b"defghi"))
 
 
 def test_a_leader_that_forgets_a_wish_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
