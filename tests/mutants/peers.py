@@ -351,10 +351,17 @@ class Play:
             raise Violation("Linearizability", str(verdict))
         client = self.callers[0].client
         self._until(lambda: False, 1.0)
+        if not self._until(self._all_have_caught_up, PATIENCE):
+            raise Violation("Progress", "a peer does not catch up although all is well")
         digests = {client.inspect(name, digest=True, timeout=PATIENCE) for name in self.names}
         states = {answer.digest if isinstance(answer, Digest) else None for answer in digests}
         if len(states) > 1:
             raise Violation("State Machine Safety", f"state machines differ: {digests}")
+
+    def _all_have_caught_up(self) -> bool:
+        """With slow disks and one entry a message that takes its time."""
+        applied = {server.last_applied for server in self.oracle.servers.values()}
+        return applied == {len(self.oracle.committed)}
 
     def _must_stay_calm(self) -> None:
         def terms() -> set[int]:
