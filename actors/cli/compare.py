@@ -5,13 +5,15 @@ Here it is decided what is run and where the answer goes; how it is measured and
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from actors.cli.output import Output, output_option
+from actors.cli.output import Output, output_option, say
 from actors.errors import ActorumError, ExitCode, SafetyViolation
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ Examples:
 
 Exit code 6: a run broke what Raft promises; its speed is not reported.
 """
+IN_THE_PLAN = {"plan_name": "--quick or --full", "only": "--only", "repetitions": "--repetitions"} | {
+    "seconds": "--seconds",
+    "seed": "--seed",
+}
+"""Options that say what is measured: of an experiment that is there, its manifest does."""
 NEEDED = ("numpy", "scipy", "matplotlib")
 
 
@@ -74,22 +81,54 @@ def compare(
     output: Output,
 ) -> None:
     """Compare message passing with locks: the same core, codec, links and storage; only who takes turns differs."""
-    if any(find_spec(name) is None for name in NEEDED):
-        raise ComparisonNotInstalled(
-            f"actorum compare needs {', '.join(NEEDED)}",
-            why="they are not needed for running clusters, so they are an extra",
-            fix="pip install 'actorum[compare]'",
-        )
+    _refuse_without_libraries()
+    _refuse_contradictions(resume, source)
     from actors.compare.records import Experiment
     from actors.compare.results import Results
 
     if source is not None:
         results = Results(Experiment(source))
     else:
-        experiment = Experiment(out) if resume else _begin(out, plan_name, only, repetitions, seconds, seed)
+        experiment = _resumed(out, plan_name) if resume else _begin(out, plan_name, only, repetitions, seconds, seed)
         _measure(experiment)
         results = Results(experiment)
     _tell(results, output)
+
+
+def _refuse_without_libraries() -> None:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ComparisonNotInstalled(
+            f"actorum compare needs {', '.join(missing)}",
+            why="they are not needed for running clusters, so they are an extra",
+            fix="pip install 'actorum[compare]'",
+        )
+
+
+def _refuse_contradictions(resume: bool, source: Path | None) -> None:
+    if not resume and source is None:
+        return
+    if resume and source is not None:
+        raise click.UsageError("--from measures nothing, --resume does: name one of them")
+    given = [text for name, text in IN_THE_PLAN.items() if _is_given(name)]
+    if resume and given == [IN_THE_PLAN["plan_name"]]:
+        return  # that is compared with the manifest
+    if given:
+        raise click.UsageError(f"the manifest of the experiment says what is measured, not {', '.join(given)}")
+
+
+def _is_given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _resumed(out: Path, plan_name: str) -> Experiment:
+    from actors.compare.records import Experiment
+
+    experiment = Experiment(out)
+    name = experiment.manifest().name
+    if _is_given("plan_name") and name != plan_name:
+        raise click.UsageError(f"the experiment in {out} is --{name}, not --{plan_name}")
+    return experiment
 
 
 def _begin(
@@ -109,10 +148,20 @@ def _begin(
 def _measure(experiment: Experiment) -> None:
     """All that is missing, with progress on stderr."""
     from actors.cli.progress import Progress
-    from actors.compare.experiment import carry_on
+    from actors.compare.experiment import carry_on, expected_seconds, missing
 
-    with Progress("measuring", len(experiment.manifest().plan)) as progress:
+    manifest, left = experiment.manifest(), missing(experiment)
+    if manifest.name == "full" and left:
+        hours = expected_seconds(left, manifest.seconds) / 3600
+        say(f"{len(left)} runs, {_about(hours)}; --only restricts them, --resume goes on after a break")
+    with Progress("measuring", len(left)) as progress:
         carry_on(experiment, progress.show)
+
+
+def _about(hours: float) -> str:
+    if hours < 1:
+        return f"about {math.ceil(hours * 60)} minutes"
+    return f"about {hours:.0f} hours" if hours < 72 else f"about {hours:.0f} hours ({hours / 24:.0f} days)"
 
 
 def _tell(results: Results, output: Output) -> None:

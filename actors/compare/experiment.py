@@ -9,12 +9,14 @@ from time import time
 
 from actors.compare import plan
 from actors.compare.environment import machine, versions
-from actors.compare.records import Cell, Experiment, Manifest, Planned, Run
-from actors.compare.running import RunFailed, run_in_process
+from actors.compare.own_process import RunFailed, run_in_process
+from actors.compare.records import Cell, Experiment, Manifest, Planned, RecordError, Run
 
 QUICK_SECONDS = 0.6
 FULL_SECONDS = 3.0
 """Of each measurement."""
+SAME_MACHINE = ("processors", "model", "interpreter lock")
+"""What must not change while an experiment is broken off."""
 TRIES = 2
 """A run whose process ends without a result is tried so often."""
 
@@ -44,17 +46,45 @@ def begin(
     return experiment
 
 
+def missing(experiment: Experiment) -> list[Planned]:
+    """The runs that are still to be carried out, in the planned order.
+
+    Raises `RecordError` if this program, or this machine, is not the one that the experiment was begun with."""
+    manifest = experiment.manifest()
+    there = experiment.complete(manifest)
+    left = [planned for planned in manifest.plan if planned.number not in there]
+    if left:
+        _refuse_another_world(experiment, manifest)
+    return left
+
+
+def _refuse_another_world(experiment: Experiment, manifest: Manifest) -> None:
+    ours, here = versions(), machine(Path(tempfile.gettempdir()))
+    then = {**manifest.versions, **{name: manifest.machine.get(name, "") for name in SAME_MACHINE}}
+    now = {**ours, **{name: here[name] for name in SAME_MACHINE}}
+    changed = [f"{name} was {then.get(name, '')}, is {now[name]}" for name in now if then.get(name, "") != now[name]]
+    if changed:
+        raise RecordError(
+            f"{experiment.directory} was begun in another world: {'; '.join(changed)}",
+            why="runs of two programs, or of two machines, cannot be compared with each other",
+            fix="go on with what it was begun with, or begin a new experiment in another directory",
+        )
+
+
 def carry_on(experiment: Experiment, told: Callable[[int], None]) -> None:
-    """Carry out what is missing, in the planned order; `told` how many runs are there, after each.
+    """Carry out what is missing, in the planned order; `told` how many of these are done, after each.
 
     Raises `RunFailed`, `RecordError`."""
-    manifest = experiment.manifest()
-    complete = experiment.complete()
-    for planned in manifest.plan:
-        if planned.number not in complete:
-            _carry_out(planned, experiment, manifest.seconds)
-            complete.add(planned.number)
-            told(len(complete))
+    seconds = experiment.manifest().seconds
+    for done, planned in enumerate(missing(experiment), start=1):
+        _carry_out(planned, experiment, seconds)
+        told(done)
+
+
+def expected_seconds(runs: Sequence[Planned], seconds: float) -> float:
+    """About how long they take: the measurements, and what is around them on an ordinary machine."""
+    around = {"threads": 1.0, "processes": 2.2}
+    return sum(seconds + around[planned.cell.isolation] for planned in runs)
 
 
 def _carry_out(planned: Planned, experiment: Experiment, seconds: float) -> None:

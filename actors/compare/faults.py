@@ -7,7 +7,6 @@ see `running`.  Here are those that begin at a moment: a third of the way into t
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -30,15 +29,30 @@ _PERIOD = 0.01
 _STOPPER = """
 import os, signal, sys, time
 share, period, processes = float(sys.argv[1]), float(sys.argv[2]), [int(each) for each in sys.argv[3:]]
-while os.getppid() == processes[0]:
-    for name, pause in (signal.SIGSTOP, share * period), (signal.SIGCONT, (1 - share) * period):
-        for process in processes:
-            try:
-                os.kill(process, name)
-            except ProcessLookupError:
-                pass
-        time.sleep(pause)
+is_over = []
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda *_: is_over.append(True))
+
+def tell(name):
+    for process in processes:
+        try:
+            os.kill(process, name)
+        except ProcessLookupError:
+            pass
+    return time.monotonic()
+
+os.write(1, b"!")
+going = time.monotonic()
+debt = 0.0
+while not is_over and os.getppid() == processes[0]:
+    time.sleep((1 - share) * period)
+    stopped = tell(signal.SIGSTOP)
+    debt += (stopped - going) * share / (1 - share)
+    time.sleep(max(0.0, debt))
+    going = tell(signal.SIGCONT)
+    debt -= going - stopped
 """
+"""It keeps account of how long it let them go, for it is woken late itself when they keep all processors busy."""
 
 
 class Misfortune:
@@ -65,13 +79,15 @@ class Misfortune:
 
 
 class _AtAMoment(Misfortune):
-    """Something that happens once, in a thread of its own."""
+    """Something that happens once, in a thread of its own.  What goes wrong there is raised at the end: a run without
+    its fault is none of its cell."""
 
     def __init__(self, after: float) -> None:
         self._after = after
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._wait, name="misfortune")
         self._at = 0.0
+        self._error: BaseException | None = None
 
     def happen(self) -> None:
         """What happens."""
@@ -80,7 +96,10 @@ class _AtAMoment(Misfortune):
     def _wait(self) -> None:
         if not self._over.wait(self._after):
             self._at = monotonic()
-            self.happen()
+            try:
+                self.happen()
+            except BaseException as error:
+                self._error = error
 
     def __enter__(self) -> Misfortune:
         self._thread.start()
@@ -91,12 +110,14 @@ class _AtAMoment(Misfortune):
     ) -> None:
         self._over.set()
         self._thread.join()
+        if error is None and self._error is not None:
+            raise self._error
+        if error is None and not self._at:
+            raise RuntimeError("the load was over before the fault could happen")
 
     def outcome(
         self, returned: Sequence[float], reports: Mapping[ServerId, Report], began: float
     ) -> tuple[float | None, float | None, float | None]:
-        if not self._at:
-            return None, None, None
         at = self._at - began
         led = [led.time - self._at for report in reports.values() for led in report.led if led.time > self._at]
         return at, min(led, default=None) if self.elections else None, _longest_gap(returned, at)
@@ -142,16 +163,18 @@ class _PlantedSlowdown(Misfortune):
 
     def __enter__(self) -> Misfortune:
         arguments = [str(PLANTED), str(_PERIOD), *self._processes]
-        self._stopper = subprocess.Popen([sys.executable, "-I", "-S", "-c", _STOPPER, *arguments])
+        self._stopper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _STOPPER, *arguments], stdout=subprocess.PIPE
+        )
+        assert self._stopper.stdout is not None
+        self._stopper.stdout.read(1)  # from here on, and not from when an interpreter is up
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stopper.kill()
-        self._stopper.wait()
-        for process in self._processes[1:]:
-            os.kill(int(process), signal.SIGCONT)
+        with self._stopper:  # it lets all go on before it ends
+            self._stopper.terminate()
 
 
 def misfortune(

@@ -1,8 +1,8 @@
 """The conditions without which the speed of a run is not reported: it is easy to be fast and wrong.
 
 * The client's history is linearizable: every put returned the number it made, as an increment does.
-* The replicas that are up are equal, once all have applied the same entries.
-* No term had two leaders (Election Safety, Figure 3), by what the peers say.
+* The replicas that are up, a majority, are equal, once all have applied the same entries.
+* No term had two leaders (Election Safety, Figure 3), by what the peers say, those that were killed too.
 * The traces come out again: the first turns of each peer through the same core give the same states and effects.
 
 The control without a core passes by the first alone: it replicates nothing.
@@ -10,13 +10,13 @@ The control without a core passes by the first alone: it replicates nothing.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from actors.cluster import Cluster
 from actors.compare.load import Loader
 from actors.compare.measured import Report
+from actors.compare.probe import Led
 from actors.compare.records import Cell, Gate
 from actors.demo.patience import wait_until
 from actors.errors import ActorumError
@@ -28,12 +28,17 @@ from raft_core.verify.linearizability import check
 from raft_core.verify.replay import Divergence, replay
 
 
-def gates(cell: Cell, cluster: Cluster, loader: Loader, reports: Mapping[ServerId, Report]) -> tuple[Gate, ...]:
-    """What can be found out while the cluster runs.  The traces come afterwards: `traces_gate`."""
+def gates(
+    cell: Cell, cluster: Cluster, loader: Loader, reports: Mapping[ServerId, Report], first: tuple[ServerId, int]
+) -> tuple[Gate, ...]:
+    """What can be found out while the cluster runs.  The traces come afterwards: `traces_gate`.
+
+    `first`: who led before the measurement, and in which term; it may have been killed since."""
     found = [_gate("history is linearizable", lambda: _history(loader))]
     if cell.control != "null core":
-        found.append(_gate("replicas are equal", lambda: _replicas(cluster)))
-        found.append(_gate("one leader a term", lambda: _leaders(reports)))
+        found.append(_gate("replicas are equal", lambda: _replicas(cluster, cell.peers // 2 + 1)))
+        led = {name: report.led for name, report in reports.items()}
+        found.append(_gate("one leader a term", lambda: leaders_wrong(led, first)))
     return tuple(found)
 
 
@@ -59,22 +64,27 @@ def _history(loader: Loader) -> str:
     return "" if verdict else str(verdict)
 
 
-def _replicas(cluster: Cluster) -> str:
-    """Of the peers that are up, once they have applied the same number of entries."""
+def _replicas(cluster: Cluster, fewest: int) -> str:
+    """Of the peers that are up, `fewest` or more, once they have applied the same number of entries."""
     latest: list[Digest] = []
 
     def look() -> bool:
         latest[:] = [digest for digest in cluster.digests().values() if digest is not None]
-        return bool(latest) and len({digest.applied_index for digest in latest}) == 1
+        return len(latest) >= fewest and len({digest.applied_index for digest in latest}) == 1
 
     wait_until(look, "not all replicas applied the same entries")
     return "" if len({digest.digest for digest in latest}) == 1 else f"the replicas differ: {latest}"
 
 
-def _leaders(reports: Mapping[ServerId, Report]) -> str:
-    leaders = Counter(led.term for report in reports.values() for led in report.led)
-    twice = [term for term, count in leaders.items() if count > 1]
-    return f"terms {twice} had two leaders" if twice else ""
+def leaders_wrong(led: Mapping[ServerId, Sequence[Led]], first: tuple[ServerId, int]) -> str:
+    """The terms that two peers led, in words."""
+    name, term = first
+    leaders: dict[int, set[ServerId]] = {term: {name}}
+    for name, times in led.items():
+        for time in times:
+            leaders.setdefault(time.term, set()).add(name)
+    twice = {term: sorted(names) for term, names in leaders.items() if len(names) > 1}
+    return f"terms with two leaders: {twice}" if twice else ""
 
 
 def _traces(directory: Path) -> str:

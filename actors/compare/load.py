@@ -6,7 +6,8 @@ forgives: a system that stands still for a second gets no commands in that secon
 *Open*: commands are due at fixed times, whether or not the earlier ones returned, and latency counts from when a
 command *was due*.  A system that stands still pays for every command that came meanwhile (no coordinated omission).
 
-One thread asks, and reads the answers while it waits; one in `SAMPLED` commands carries a mark (see `payloads`).
+One thread asks, and reads the answers while it waits: a second one that read them could take an answer, lose its turn
+for the interpreter, and make the command look slow.  One in `SAMPLED` commands carries a mark (see `payloads`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
-from time import monotonic, monotonic_ns, sleep
+from time import monotonic, monotonic_ns
 from typing import Any
 
 from msgspec import msgpack
@@ -27,10 +28,10 @@ from actors.replies import decode_reply
 from raft_core import ServerId
 from raft_core.verify.history import Operation
 
-SAMPLED = 16
+SAMPLED = 17
+"""No multiple of how many commands travel together: else each sample would be the first, or the last, of its frame."""
 PATIENCE = 15.0
 """Seconds that a command may take: longer than any fault of the experiment lasts."""
-_LOOK = 0.0005
 _OPTIONS = SubmitOptions(timeout=PATIENCE)
 _encode = msgpack.Encoder().encode
 
@@ -38,7 +39,7 @@ _encode = msgpack.Encoder().encode
 class Loader:
     """Sends commands and notes what became of them."""
 
-    def __init__(self, client: Client, payload: int, before: int = 0) -> None:
+    def __init__(self, client: StampingClient, payload: int, before: int = 0) -> None:
         """`payload`: bytes of each command's argument; `before`: how many the machine has counted already."""
         self.before = before
         self._client = client
@@ -55,7 +56,7 @@ class Loader:
         self.results = array("q")
         self.samples: dict[int, int] = {}
         """Number of a sample, and of its command."""
-        self._finished: list[None] = []  # its length is counted by any thread
+        self._under_way = 0
 
     # --- the loads ----------------------------------------------------------------------------------------------------
 
@@ -66,7 +67,7 @@ class Loader:
         calls: list[Call[int]] = []
         oldest = 0
         while monotonic_ns() < end:
-            while self._count - len(self._finished) < clients:
+            while self._under_way < clients:
                 calls.append(self._submit())
             _wait(calls[oldest])
             oldest += 1
@@ -82,20 +83,19 @@ class Loader:
         for number in range(int(rate * seconds)):
             due = self.began_ns + int(number / rate * 1e9)
             if (early := due - monotonic_ns()) > 0:
-                sleep(early / 1e9)
+                self._client.read(early / 1e9)
             calls.append(self._submit(due))
         self._wait_for_all(calls)
 
     def _wait_for_all(self, calls: list[Call[int]]) -> None:
-        """Until each has its outcome, and it is noted: that may be another thread's work."""
+        """Until each has its outcome, or has had the time for it."""
         for call in calls:
             _wait(call)
-        while len(self._finished) < self._count:
-            sleep(_LOOK)
 
     def _submit(self, due: int | None = None) -> Call[int]:
         number = self._count
         self._count += 1
+        self._under_way += 1
         arguments = self._plain
         if number % SAMPLED == 0 and (sample := number // SAMPLED) < MOST_SAMPLES:
             arguments = _arguments(marked(sample, self._payload))
@@ -112,6 +112,7 @@ class Loader:
     def _noting(self, number: int) -> Callable[[Call[int]], None]:
         def done(call: Call[int]) -> None:
             now = monotonic_ns()
+            self._under_way -= 1
             try:
                 self.results[number] = call.result(0)
                 self.returned[number] = now
@@ -119,8 +120,6 @@ class Loader:
                 pass
             except ActorumError:
                 self.returned[number] = -1
-            finally:
-                self._finished.append(None)
 
         return done
 
@@ -166,7 +165,7 @@ def _decode(reply: bytes) -> int:
 
 
 class StampingClient(Client):
-    """A client that notes when the frames of samples are written to a link."""
+    """A client that notes when frames are written to a link, and whose links are read by whoever uses it, alone."""
 
     def __init__(self, *, timeout: float, health: Callable[[], str]) -> None:
         super().__init__(timeout=timeout, health=health)
@@ -174,6 +173,20 @@ class StampingClient(Client):
         """When each sample was written first, in seconds of the monotonic clock."""
         self.frames: dict[ServerId, array[float]] = {}
         """When each frame was written, whatever it was."""
+
+    def attend(self, call: Call[Any]) -> None:
+        """See `Client.attend`: who wants to be told waits, or calls `read`."""
+
+    def read(self, seconds: float) -> None:
+        """Take what comes within so many seconds."""
+        deadline = monotonic() + seconds
+        nothing: Call[None] = Call(lambda _: None, self)
+        while (left := deadline - monotonic()) > 0:
+            if self._become_reader(nothing, left):
+                try:
+                    self._read(left)
+                finally:
+                    self._step_back()
 
     def attach(self, server_id: ServerId, ends: Mapping[str, Connection]) -> None:
         """See `Client.attach`."""

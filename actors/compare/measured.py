@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
@@ -18,7 +18,7 @@ from msgspec import MsgspecError, Struct, msgpack
 
 from actors import interpreter
 from actors.compare import null_core
-from actors.compare.payloads import Behaviour
+from actors.compare.payloads import measured_payloads
 from actors.compare.probe import Led, MeasuredDisk, Probe, Seen
 from actors.control import ControlChannel
 from actors.hosts import Host, ProcessHost, ThreadHost
@@ -61,12 +61,6 @@ class _Start:
     def __init__(self, measured: Measured, probes: dict[ServerId, Probe]) -> None:
         self._measured = measured
         self._probes = probes
-        Behaviour.seconds = measured.slow_apply
-        Behaviour.applied = staticmethod(self._applied)
-
-    def _applied(self, number: int) -> None:
-        for probe in self._probes.values():
-            probe.applied.setdefault(number, monotonic())
 
     def __call__(
         self,
@@ -88,17 +82,19 @@ class _Start:
             trace.close()
             stopped(error)
 
-        peer = start_peer(spec, measured_disk, channel, ended, machine=machine, recorder=probe)
+        own = machine or measured_payloads(self._measured.slow_apply, probe.note_applied)
+        peer = start_peer(spec, measured_disk, channel, ended, machine=own, recorder=probe)
         probe.watch(peer)
         self._probes[server_id] = probe
         return peer
 
 
-def begin(probe: Probe, measured: Measured) -> None:
-    """The measurement of one peer begins."""
+def begin(probes: Iterable[Probe], measured: Measured) -> None:
+    """The measurement of the peers of this process begins; no trace holds a turn of another core than ours."""
+    for probe in probes:
+        probe.begin()
     if measured.null_core:
         interpreter.step_all = null_core.step_all  # type: ignore[attr-defined]
-    probe.begin()
 
 
 def measured_main(end: socket.socket, encoded_spec: bytes, *, measured: Measured) -> None:
@@ -107,8 +103,7 @@ def measured_main(end: socket.socket, encoded_spec: bytes, *, measured: Measured
     start = _Start(measured, probes)
 
     def on_begin(*_: object) -> None:
-        for probe in probes.values():
-            begin(probe, measured)
+        begin(probes.values(), measured)
 
     def on_end(*_: object) -> None:
         for probe in probes.values():
@@ -198,8 +193,7 @@ class ThreadProbes(Probes):
 
     def begin(self, process_ids: dict[ServerId, int]) -> None:
         """See `Probes`."""
-        for server_id in process_ids:
-            begin(self._probes[server_id], self.measured)
+        begin([self._probes[server_id] for server_id in process_ids], self.measured)
 
     def end(self, process_ids: dict[ServerId, int]) -> dict[ServerId, Report]:
         """See `Probes`."""

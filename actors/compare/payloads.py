@@ -41,15 +41,6 @@ def numbers_in(frame: bytes) -> list[int]:
     return [int(_NUMBER.unpack(found)[0]) for found in _SAMPLES.findall(frame)]
 
 
-class Behaviour:
-    """What all replicas of this process do beside counting; set by the experiment before they start."""
-
-    seconds: float = 0.0
-    """Time that each command keeps a processor busy."""
-    applied: Callable[[int], None] = staticmethod(lambda number: None)
-    """Told of each sample that was applied."""
-
-
 class Payloads(Replicated):
     """Counts what it was given, as a counter does that is incremented by one."""
 
@@ -58,11 +49,25 @@ class Payloads(Replicated):
     @command
     def put(self, data: bytes) -> int:
         """Take `data`; the number of puts so far."""
-        if Behaviour.seconds:
-            end = perf_counter() + Behaviour.seconds
-            while perf_counter() < end:
-                pass
+        self._taken(data)
         self.count += 1
-        if (number := number_in(data, len(MARK))) is not None:
-            Behaviour.applied(number)
         return self.count
+
+    def _taken(self, data: bytes) -> None:
+        """A replica that is measured does more: see `measured_payloads`."""
+
+
+def measured_payloads(seconds: float, applied: Callable[[int], None]) -> type[Payloads]:
+    """The machine of one replica, which keeps a processor busy for so many seconds with each command, and tells
+    `applied` of each sample."""
+
+    class MeasuredPayloads(Payloads, name="payloads"):
+        def _taken(self, data: bytes) -> None:
+            if seconds:
+                end = perf_counter() + seconds
+                while perf_counter() < end:
+                    pass
+            if (number := number_in(data, len(MARK))) is not None:
+                applied(number)
+
+    return MeasuredPayloads

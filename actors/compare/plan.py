@@ -25,6 +25,8 @@ ISOLATIONS: tuple[Isolation, ...] = ("threads", "processes")
 PEERS = (3, 5, 7)
 PAYLOADS = (16, 1024, 16384)
 CLIENTS = (1, 16, 64)
+OPEN_CLIENTS = 16
+"""What stands in the cells of the open loop, where arrivals do not depend on how many commands are under way."""
 RATE = 1000.0
 """Arrivals per second of the open loop: what the slowest cell of the grid without fsync still keeps up with."""
 
@@ -134,6 +136,7 @@ def full(repetitions: int = 10) -> tuple[tuple[Cell, int], ...]:
             ISOLATIONS,
             RUNTIMES,
         )
+        if load == "closed" or clients == OPEN_CLIENTS
     ]
     four = [Cell(runtime=runtime, isolation=isolation) for isolation, runtime in product(ISOLATIONS, RUNTIMES)]
     return tuple((cell, repetitions) for cell in [*grid, *_controls(four)])

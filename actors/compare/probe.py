@@ -18,6 +18,7 @@ from __future__ import annotations
 import resource
 import threading
 from array import array
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Literal, Protocol
@@ -112,11 +113,16 @@ class MeasuredDisk(Disk):
 
     def write(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...]:
         """See `Disk.write`."""
-        if self.blocking:
+        if super().blocking:
             self.fsyncs += 1
         if self._seconds:
             self._pause.wait(self._seconds)
         return super().write(changes)
+
+    @property
+    def blocking(self) -> bool:
+        """See `Disk.blocking`: one that was made slow is waited for, whatever it is made of."""
+        return super().blocking or self._seconds > 0
 
 
 class Probe:
@@ -143,6 +149,11 @@ class Probe:
             self._watched = WatchedLock(peer)
         else:
             raise TypeError(f"there is nothing to look at in a {type(peer).__name__}")
+
+    def note_applied(self, number: int) -> None:
+        """This replica has applied a sample."""
+        if self._is_on:
+            self.applied[number] = monotonic()
 
     # --- the recorder -------------------------------------------------------------------------------------------------
 
@@ -174,7 +185,7 @@ class Probe:
                     if (number := number_in(command)) is not None:
                         numbers.append((event.proposal_id, offset, number))
             elif isinstance(event, LogPersisted):
-                self._pass(event.index, self._stored, now)
+                _pass(event.index, self._storing, self._stored, now)
         decided = monotonic() if numbers else 0.0
         for effect in effects:
             if isinstance(effect, Send):
@@ -183,17 +194,14 @@ class Probe:
                     self._appends += 1
                     self._appended += len(message.entries)
             elif isinstance(effect, ApplyCommitted):
-                self._pass(effect.first_index + len(effect.entries) - 1, self._committed, monotonic())
+                last = effect.first_index + len(effect.entries) - 1
+                _pass(last, self._committing, self._committed, monotonic())
             elif isinstance(effect, ProposalAccepted) and numbers:
                 for proposal, offset, number in numbers:
                     if proposal == effect.proposal_id:
                         self._took[number], self._decided[number] = now, decided
-                        self._at.append((effect.first_index + offset, number))
-
-    def _pass(self, index: int, into: dict[int, float], time: float) -> None:
-        for place, number in self._at[-256:]:
-            if place <= index:
-                into.setdefault(number, time)
+                        self._storing.append((effect.first_index + offset, number))
+                        self._committing.append((effect.first_index + offset, number))
 
     # --- the measurement ----------------------------------------------------------------------------------------------
 
@@ -204,7 +212,10 @@ class Probe:
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._fsyncs = self._disk.fsyncs
         self._appends = self._appended = 0
-        self._at: list[tuple[int, int]] = []
+        self._storing: deque[tuple[int, int]] = deque()
+        """Index and number of the samples that are not on this disk yet, in order."""
+        self._committing: deque[tuple[int, int]] = deque()
+        """Likewise, of those that are not committed."""
         self._took: dict[int, float] = {}
         self._decided: dict[int, float] = {}
         self._stored: dict[int, float] = {}
@@ -307,11 +318,20 @@ class WatchedLock:
         return Visits("lock", list(self._arrived[: len(done)]), list(self._began[: len(done)]), done, {})
 
 
+def _pass(index: int, ahead: deque[tuple[int, int]], into: dict[int, float], time: float) -> None:
+    """Everything up to `index` was reached."""
+    while ahead and ahead[0][0] <= index:
+        into[ahead.popleft()[1]] = time
+
+
 def _processor(usage: resource.struct_rusage) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
 def resident_bytes() -> int:
     """Of this process, now."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * _PAGE
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except FileNotFoundError:  # no Linux: the most that it was
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -64,7 +64,7 @@ class Cell(Struct, frozen=True, order=True, kw_only=True, forbid_unknown_fields=
     payload: int = 16
     """Bytes of a command's argument."""
     clients: int = 16
-    """Commands under way at once in the closed loop; clients that share the arrivals in the open one."""
+    """Commands under way at once in the closed loop; without meaning in the open one."""
     batching: bool = True
     """Whether a client's commands and a leader's entries may travel together."""
     load: Load = "closed"
@@ -224,9 +224,19 @@ class Experiment:
         """Read it.  Raises `RecordError`."""
         return _decoded(self.manifest_path, Manifest)
 
-    def complete(self) -> set[int]:
-        """The numbers of the runs that are there."""
-        return {int(path.stem) for path in (self.directory / "runs").glob("*.json")}
+    def complete(self, manifest: Manifest | None = None) -> set[int]:
+        """The numbers of the runs that are there, whole, and as planned.  What is not can be carried out again."""
+        plan = (manifest or self.manifest()).plan
+        return {planned.number for planned in plan if self._is_there(planned)}
+
+    def _is_there(self, planned: Planned) -> bool:
+        path = self.run_path(planned.number)
+        try:
+            run = self._planned_run(planned)
+            sizes = [path.with_suffix(suffix).stat().st_size for suffix in (".f8", ".at.f8")]
+        except (RecordError, OSError):
+            return False
+        return sizes == [array("d").itemsize * run.completed] * 2
 
     def save(self, run: Run, latencies: Sequence[float], intended: Sequence[float]) -> None:
         """Keep a run; it is there, whole, or not at all."""
@@ -242,10 +252,18 @@ class Experiment:
     def runs(self) -> Iterator[Run]:
         """All planned runs, in order.  Raises `RecordError` at the first that is missing or not of this plan."""
         for planned in self.manifest().plan:
-            run = self.run(planned.number)
-            if (run.cell, run.repetition, run.seed) != (planned.cell, planned.repetition, planned.seed):
-                raise _not_here(self.run_path(planned.number), "it is not the run that the manifest plans there")
-            yield run
+            yield self._planned_run(planned)
+
+    def _planned_run(self, planned: Planned) -> Run:
+        run = self.run(planned.number)
+        if (run.number, run.cell, run.repetition, run.seed) != (
+            planned.number,
+            planned.cell,
+            planned.repetition,
+            planned.seed,
+        ):
+            raise _not_here(self.run_path(planned.number), "it is not the run that the manifest plans there")
+        return run
 
     def latencies(self, run: Run) -> array[float]:
         """Of the completed operations, in seconds.  Raises `RecordError`."""
@@ -291,8 +309,11 @@ def _doubles(path: Path, count: int) -> array[float]:
 
 
 def _not_here(path: Path, why: str) -> RecordError:
+    is_run = path.parent.name == "runs"
     return RecordError(
         f"the experiment's file {path} cannot be used: {why}",
         why="tables and figures are made of all the planned runs, or not at all",
-        fix="run the missing part again: actorum compare --resume --out DIR",
+        fix=f"carry out again what is missing: actorum compare --resume --out {path.parents[1]}"
+        if is_run
+        else "name the directory of an experiment; without its manifest it cannot be continued",
     )

@@ -9,14 +9,14 @@ interpreter is in no later one.
 from __future__ import annotations
 
 import gc
+import math
 import os
-import subprocess
 import sys
 import tempfile
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from time import monotonic, time
@@ -35,10 +35,9 @@ from actors.compare.payloads import Payloads
 from actors.compare.records import STAGES, Cell, Experiment, PeerUse, Planned, Run, Waiting
 from actors.compare.waiting import waiting
 from actors.demo.patience import wait_until
-from actors.errors import ActorumError, ExitCode
 from actors.network import Faults, Network
 from actors.process import SWITCH_INTERVAL
-from raft_core import ServerId, Settings
+from raft_core import ServerId, Settings, Term
 
 WARM_UP = 0.3
 """Seconds of load before the measurement begins."""
@@ -48,14 +47,6 @@ SLOW_APPLY = 100e-6
 SLOW_FSYNC = 0.005
 LINK_DELAY = 0.002
 """Seconds that a message between peers takes longer, on average, with the fault "link delay"."""
-RUN_TIMEOUT = 120.0
-
-
-class RunFailed(ActorumError):
-    """The process of a run ended without a result.  The experiment can be continued."""
-
-    code = "RUN-FAILED"
-    exit_code = ExitCode.BUG
 
 
 class _Measurement(NamedTuple):
@@ -65,23 +56,9 @@ class _Measurement(NamedTuple):
     """When the client wrote each of its frames to the leader."""
     reports: dict[ServerId, Report]
     leader: ServerId
+    """Who led when the measurement began."""
     fault: Misfortune
     seconds: float
-
-
-def run_in_process(planned: Planned, directory: Path, seconds: float) -> None:
-    """Carry out `planned` in a process of its own and keep it in the experiment at `directory`.
-
-    Raises `RunFailed` with what the process said."""
-    command = [sys.executable, "-m", "actors.compare.running", str(directory), str(seconds)]
-    done = subprocess.run(command, input=json.encode(planned), capture_output=True, timeout=RUN_TIMEOUT, check=False)
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise RunFailed(
-            f"run {planned.number} ended with {done.returncode}: {words[-1] if words else 'no words'}",
-            why="\n".join(words[-12:]),
-            fix="continue the experiment with --resume; if it fails again, please report it",
-        )
 
 
 def carry_out(planned: Planned, experiment: Experiment, seconds: float) -> Run:
@@ -89,11 +66,11 @@ def carry_out(planned: Planned, experiment: Experiment, seconds: float) -> Run:
     began, load_before = time(), os.getloadavg()[0]
     sys.setswitchinterval(SWITCH_INTERVAL)  # as in the process of a peer, so that it is no factor
     if not planned.cell.batching:
-        session.MAX_BATCH = 1
+        session.MAX_BATCH = 1  # of this process, which carries out one run
     with tempfile.TemporaryDirectory(prefix="actorum-compare-") as traces:
         with _cluster(planned, Path(traces)) as (cluster, client, probes):
-            measured = _measure(planned, cluster, client, probes, seconds)
-            found = gates(planned.cell, cluster, measured.loader, measured.reports)
+            measured, term = _measure(planned, cluster, client, probes, seconds)
+            found = gates(planned.cell, cluster, measured.loader, measured.reports, (measured.leader, term))
         run = _run_of(planned, measured, began, load_before)
         run = replace(run, gates=(*found, traces_gate(Path(traces))))
     latencies, intended = _latencies(measured.loader)
@@ -130,11 +107,12 @@ def _cluster(planned: Planned, traces: Path) -> Iterator[tuple[Cluster, Stamping
 
 def _measure(
     planned: Planned, cluster: Cluster, client: StampingClient, probes: Probes, seconds: float
-) -> _Measurement:
+) -> tuple[_Measurement, Term]:
+    """The measurement, and the term in which it began."""
     cell = planned.cell
-    leader = _first_leader(cluster)
     warm = Loader(client, cell.payload)
     warm.closed(min(cell.clients, 16), WARM_UP)
+    leader, term = _leader(cluster)
     ids = {name: process_id for name, (_, _, process_id) in cluster.supervisor.members().items()}
     client.written.clear()
     loader = Loader(client, cell.payload, before=len(warm.completed))
@@ -147,18 +125,20 @@ def _measure(
         else:
             loader.open(cell.rate, seconds)
     reports = probes.end({name: process_id for name, process_id in ids.items() if name != fault.killed})
-    return _Measurement(loader, client.written, client.frames[leader], reports, leader, fault, seconds)
+    return _Measurement(loader, client.written, client.frames[leader], reports, leader, fault, seconds), term
 
 
-def _first_leader(cluster: Cluster) -> ServerId:
-    names: list[ServerId] = []
+def _leader(cluster: Cluster) -> tuple[ServerId, Term]:
+    """Who leads, and in which term; of several that say so, the one of the latest."""
+    leading: list[tuple[Term, ServerId]] = []
 
     def look() -> bool:
-        names[:] = [name for name, status in cluster.status().items() if status and status.role == "leader"]
-        return bool(names)
+        leading[:] = [(each.term, name) for name, each in cluster.status().items() if each and each.role == "leader"]
+        return bool(leading)
 
     wait_until(look, "nobody leads")
-    return names[0]
+    term, name = max(leading)
+    return name, term
 
 
 def _latencies(loader: Loader) -> tuple[array[float], array[float]]:
@@ -172,7 +152,7 @@ def _run_of(planned: Planned, measured: _Measurement, began: float, load_before:
     done = loader.completed
     returned = sorted((loader.returned[n] - loader.began_ns) / 1e9 for n in done)
     within = [moment for moment in returned if moment <= measured.seconds]
-    tenths = [0] * round(measured.seconds / TENTH)
+    tenths = [0] * math.ceil(measured.seconds / TENTH - 1e-9)
     for moment in within:
         tenths[min(int(moment / TENTH), len(tenths) - 1)] += 1
     leads = reports.get(measured.leader)
@@ -212,22 +192,29 @@ def _stages(measured: _Measurement) -> dict[str, tuple[float, float]]:
     loader, seen = measured.loader, measured.reports[measured.leader].seen
     rows: list[list[float]] = []
     for sample, number in loader.samples.items():
-        times = [
-            loader.invoked[number] / 1e9,
-            measured.written.get(sample),
-            *(each.get(sample) for each in (seen.took, seen.decided, seen.stored, seen.committed, seen.applied)),
-            loader.returned[number] / 1e9 if loader.returned[number] > 0 else None,
-        ]
-        if None not in times:
-            known = [time for time in times if time is not None]
-            known[5] = max(known[4], known[5])
-            rows.append([max(0.0, later - earlier) for earlier, later in pairwise(known)])
+        committed = seen.committed.get(sample, math.inf)
+        stored = min(seen.stored.get(sample, committed), committed)  # behind the commit, nobody waits for it
+        before = (measured.written.get(sample), seen.took.get(sample), seen.decided.get(sample))
+        passed = [time for time in (*before, stored, committed, seen.applied.get(sample)) if time is not None]
+        if len(passed) == len(STAGES) - 1 and committed < math.inf and loader.returned[number] > 0:
+            rows.append(spans([loader.invoked[number] / 1e9, *passed, loader.returned[number] / 1e9]))
     if not rows:
         return {}
     return {
         stage: (_percentile(values, 0.5), _percentile(values, 0.99))
         for stage, values in zip(STAGES, zip(*rows, strict=True), strict=True)
     }
+
+
+def spans(times: list[float]) -> list[float]:
+    """The time between each moment and the next, with the sum of what is between the first and the last.
+
+    Two threads note two moments that follow each other, and one may be late in doing so: the earlier moment is then
+    taken to be no later than the one behind it."""
+    for place in range(len(times) - 2, 0, -1):
+        times[place] = min(times[place], times[place + 1])
+    ascending = list(accumulate(times, max))
+    return [later - earlier for earlier, later in pairwise(ascending)]
 
 
 def _percentile(values: tuple[float, ...], share: float) -> float:
@@ -241,7 +228,7 @@ def _waiting(measured: _Measurement) -> Waiting | None:
     arrived, began, done = list(visits.arrived), visits.began, visits.done
     if visits.kind == "mailbox":
         # Of all clients, the load's: nobody else sends as much.
-        counts = max(visits.frames.values(), key=sum)
+        counts = max(visits.frames.values(), key=sum, default=[])
         turns = [turn for turn, count in enumerate(counts) for _ in range(count)]
         arrived = measured.frames[: len(turns)].tolist()
         began, done = [began[turn] for turn in turns], [done[turn] for turn in turns]
@@ -262,8 +249,9 @@ def _uses(cell: Cell, measured: _Measurement) -> tuple[PeerUse, ...]:
         )
         for name, report in measured.reports.items()
     ]
-    if cell.isolation == "threads":  # one process: each report is of all of it
-        uses = [use for use in uses if use.was_leader] or uses[:1]
+    if cell.isolation == "threads":  # one process: each report is of all of it, but for its own disk
+        fsyncs = sum(use.fsyncs for use in uses)
+        uses = [replace(use, fsyncs=fsyncs) for use in [*(use for use in uses if use.was_leader), *uses][:1]]
     return tuple(uses)
 
 
