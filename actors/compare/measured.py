@@ -19,7 +19,7 @@ from msgspec import MsgspecError, Struct, msgpack
 from actors import interpreter
 from actors.compare import null_core
 from actors.compare.payloads import measured_payloads
-from actors.compare.probe import Led, MeasuredDisk, Probe, Seen
+from actors.compare.probe import Led, MeasuredStorage, Probe, Seen
 from actors.control import ControlChannel
 from actors.hosts import Host, ProcessHost, ThreadHost
 from actors.process import live_as_peer, start_peer
@@ -75,8 +75,9 @@ class _Start:
         server_id = spec.config.server_id
         path = Path(self._measured.directory) / f"{server_id}.{os.getpid()}.{monotonic():.3f}.trace"
         trace = TraceWriter(path)
-        measured_disk = MeasuredDisk(disk, self._measured.slow_fsync)
-        probe = Probe(server_id, trace, measured_disk)
+        storage = MeasuredStorage(disk.storage, self._measured.slow_fsync)
+        measured_disk = Disk(storage, disk.snapshots, saves_behind=disk.saves_behind)
+        probe = Probe(server_id, trace, storage)
 
         def ended(error: BaseException | None) -> None:
             trace.close()

@@ -31,7 +31,7 @@ from actors.lock_based.peer import LockedPeer
 from actors.mailbox import Turn
 from actors.peer import RunningActor
 from actors.spec import RunningPeer
-from actors.storage.disk import Arrival, Disk
+from actors.storage.port import Storage, Stored
 from raft_core import (
     AppendEntries,
     ApplyCommitted,
@@ -101,41 +101,48 @@ class Watched(Protocol):
         """All of them since the peer was started."""
 
 
-class MeasuredDisk(Disk):
-    """A disk whose writes are counted, and may take longer."""
+class MeasuredStorage:
+    """A log's storage whose transactions are counted, and may take longer.
 
-    def __init__(self, disk: Disk, seconds: float) -> None:
-        """`seconds`: how much longer each write takes."""
-        super().__init__(disk.storage, disk.snapshots, saves_behind=disk.saves_behind)
+    It is below the place where the designs differ: a thread of its own that writes to the disk, or the lock's owner."""
+
+    def __init__(self, storage: Storage, seconds: float) -> None:
+        """`seconds`: how much longer each transaction takes."""
+        self.blocking = storage.blocking or seconds > 0
+        """See `Storage.blocking`: one that was made slow is waited for, whatever it is made of."""
+        self.fsyncs = 0
+        self._is_synced = storage.blocking
+        self._inner = storage
         self._pause = threading.Event()
         self._seconds = seconds
-        self.fsyncs = 0
 
-    def write(self, changes: Sequence[PersistEffect]) -> tuple[Arrival, ...]:
-        """See `Disk.write`."""
-        if super().blocking:
-            self.fsyncs += 1
+    def load(self) -> Stored:
+        """See `Storage`."""
+        return self._inner.load()
+
+    def write(self, changes: Sequence[PersistEffect]) -> None:
+        """See `Storage`."""
+        self.fsyncs += self._is_synced
         if self._seconds:
             self._pause.wait(self._seconds)
-        return super().write(changes)
+        self._inner.write(changes)
 
-    @property
-    def blocking(self) -> bool:
-        """See `Disk.blocking`: one that was made slow is waited for, whatever it is made of."""
-        return super().blocking or self._seconds > 0
+    def close(self) -> None:
+        """See `Storage`."""
+        self._inner.close()
 
 
 class Probe:
     """A peer's `Recorder` and what it measures."""
 
-    def __init__(self, server_id: ServerId, trace: Recorder | None, disk: MeasuredDisk) -> None:
+    def __init__(self, server_id: ServerId, trace: Recorder | None, storage: MeasuredStorage) -> None:
         self.server_id = server_id
         self.led: list[Led] = []
         self.pause = 0.0
         """Seconds for which the next turn is held up: as if the peer stood still."""
         self._trace = trace
         self._traced = 0
-        self._disk = disk
+        self._storage = storage
         self._watched: Watched | None = None
         self._is_on = False
         self.applied: dict[int, float] = {}
@@ -185,7 +192,7 @@ class Probe:
                     if (number := number_in(command)) is not None:
                         numbers.append((event.proposal_id, offset, number))
             elif isinstance(event, LogPersisted):
-                _pass(event.index, self._storing, self._stored, now)
+                _pass(event.index, self._storing, self._stored, monotonic())  # a lock's turn began before the write
         decided = monotonic() if numbers else 0.0
         for effect in effects:
             if isinstance(effect, Send):
@@ -210,7 +217,7 @@ class Probe:
         self._traced = TRACED
         self._began = monotonic()
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._fsyncs = self._disk.fsyncs
+        self._fsyncs = self._storage.fsyncs
         self._appends = self._appended = 0
         self._storing: deque[tuple[int, int]] = deque()
         """Index and number of the samples that are not on this disk yet, in order."""
@@ -237,7 +244,7 @@ class Probe:
             voluntary=usage.ru_nvcsw - self._usage.ru_nvcsw,
             involuntary=usage.ru_nivcsw - self._usage.ru_nivcsw,
             resident=resident_bytes(),
-            fsyncs=self._disk.fsyncs - self._fsyncs,
+            fsyncs=self._storage.fsyncs - self._fsyncs,
             appends=self._appends,
             appended=self._appended,
             took=self._took,

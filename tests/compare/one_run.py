@@ -1,0 +1,37 @@
+"""One run of one cell, here and now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import session
+from actors.compare.records import Cell, Experiment, Planned, Run
+from actors.compare.running import carry_out
+
+SECONDS = 0.25
+
+
+def cell_of(runtime: str = "actors", isolation: str = "threads", **factors: Any) -> Cell:
+    return Cell(runtime=runtime, isolation=isolation, **factors)  # type: ignore[arg-type]
+
+
+def experiment_at(directory: Path) -> Experiment:
+    (directory / "runs").mkdir(parents=True, exist_ok=True)
+    return Experiment(directory)
+
+
+def one_run(directory: Path, cell: Cell, seconds: float = SECONDS, seed: int = 7) -> Run:
+    """In this process; what a run changes in it is put back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "MAX_BATCH", session.MAX_BATCH)
+        patch.setattr("sys.setswitchinterval", lambda _: None)
+        patch.setattr("actors.interpreter.step_all", __import__("raft_core").step_all)
+        return carry_out(Planned(0, cell, 0, seed), experiment_at(directory), seconds)
+
+
+def broken(run: Run) -> list[str]:
+    """What failed, in words."""
+    return [f"{gate.name}: {gate.detail}" for gate in run.gates if not gate.passed]
