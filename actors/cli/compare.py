@@ -92,6 +92,8 @@ def compare(
         experiment = _resumed(out, plan_name) if resume else _begin(out, plan_name, only, repetitions, seconds, seed)
         _measure(experiment)
         results = Results(experiment)
+    if not results.runs:
+        raise _violation(results)
     _tell(results, output)
 
 
@@ -180,10 +182,14 @@ def _tell(results: Results, output: Output) -> None:
         report = str(Report(results).write())
         output.record({"rows": found, "sentences": sentences(results), "report": report})
     if results.rejected:
-        gate = next(gate for gate in results.rejected[0].gates if not gate.passed)
-        raise SafetyViolation(
-            f"{len(results.rejected)} of {len(results.manifest.plan)} runs failed a gate; run "
-            f"{results.rejected[0].number}: {gate.name}: {gate.detail}",
-            why="the speed of a wrong run is not reported",
-            fix=f"please report it, with {results.experiment.directory}",
-        )
+        raise _violation(results)
+
+
+def _violation(results: Results) -> SafetyViolation:
+    first = results.rejected[0]
+    wrong = next((f"{gate.name}: {gate.detail}" for gate in first.gates if not gate.passed), "it has no gates")
+    return SafetyViolation(
+        f"{len(results.rejected)} of {len(results.manifest.plan)} runs failed a gate; run {first.number}: {wrong}",
+        why="the speed of a wrong run is not reported",
+        fix=f"please report it, with {results.experiment.directory}",
+    )

@@ -88,10 +88,7 @@ def leaders_wrong(led: Mapping[ServerId, Sequence[Led]], first: tuple[ServerId, 
 
 
 def _traces(directory: Path) -> str:
-    files = trace_files(directory)
-    if not files:
-        return "there is no trace"
-    for path in files:
+    for path in trace_files(directory):
         try:
             report = replay(read_whole_trace(path))
         except Divergence as error:

@@ -67,7 +67,7 @@ class Loader:
         calls: list[Call[int]] = []
         oldest = 0
         while monotonic_ns() < end:
-            while self._under_way < clients:
+            while self._under_way < clients or oldest == len(calls):  # one may never be answered
                 calls.append(self._submit())
             _wait(calls[oldest])
             oldest += 1

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
-from msgspec import MsgspecError, Struct, msgpack
+from msgspec import Struct, msgpack
 
 from actors import interpreter
 from actors.compare import null_core
@@ -105,6 +105,8 @@ def measured_main(end: socket.socket, encoded_spec: bytes, *, measured: Measured
 
     def on_begin(*_: object) -> None:
         begin(probes.values(), measured)
+        for server_id in probes:
+            _begun(measured, server_id).touch()
 
     def on_end(*_: object) -> None:
         for probe in probes.values():
@@ -113,6 +115,11 @@ def measured_main(end: socket.socket, encoded_spec: bytes, *, measured: Measured
     signal.signal(BEGIN, on_begin)
     signal.signal(END, on_end)
     live_as_peer(end, encoded_spec, start)
+
+
+def _begun(measured: Measured, server_id: ServerId) -> Path:
+    """What is there once this peer's measurement has begun."""
+    return Path(measured.directory) / f"{server_id}.begun"
 
 
 def _leave(directory: Path, report: Report) -> None:
@@ -156,6 +163,8 @@ class ProcessProbes(Probes):
         """See `Probes`."""
         for process_id in process_ids.values():
             os.kill(process_id, BEGIN)
+        for server_id in process_ids:
+            self._wait_for(_begun(self.measured, server_id))
 
     def end(self, process_ids: dict[ServerId, int]) -> dict[ServerId, Report]:
         """See `Probes`."""
@@ -165,13 +174,14 @@ class ProcessProbes(Probes):
 
     def _left(self, server_id: ServerId) -> Report:
         path = Path(self.measured.directory) / f"{server_id}.seen"
+        self._wait_for(path)
+        return msgpack.decode(path.read_bytes(), type=Report)
+
+    def _wait_for(self, path: Path) -> None:
         deadline = monotonic() + PATIENCE
-        while True:
-            try:
-                return msgpack.decode(path.read_bytes(), type=Report)
-            except (OSError, MsgspecError):
-                if monotonic() > deadline:
-                    raise
+        while not path.exists():
+            if monotonic() > deadline:
+                raise TimeoutError(f"no {path.name} within {PATIENCE} s")
             sleep(_LOOK)
 
     def pause(self, server_id: ServerId, process_id: int, seconds: float) -> None:

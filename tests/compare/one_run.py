@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors import session
+from actors import interpreter, session
 from actors.compare.records import Cell, Experiment, Planned, Run
 from actors.compare.running import carry_out
 
@@ -28,7 +28,7 @@ def one_run(directory: Path, cell: Cell, seconds: float = SECONDS, seed: int = 7
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "MAX_BATCH", session.MAX_BATCH)
         patch.setattr("sys.setswitchinterval", lambda _: None)
-        patch.setattr("actors.interpreter.step_all", __import__("raft_core").step_all)
+        patch.setattr(interpreter, "step_all", vars(interpreter)["step_all"])
         return carry_out(Planned(0, cell, 0, seed), experiment_at(directory), seconds)
 
 
