@@ -65,7 +65,7 @@ class ComparisonNotInstalled(ActorumError):
 @click.option(
     "--from",
     "source",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Measure nothing: draw the report of this experiment again.",
 )
 @output_option

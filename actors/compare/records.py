@@ -40,7 +40,7 @@ STAGES = ("client", "queue or lock", "core", "fsync", "replication", "apply", "r
 client         from being submitted to being written to the link
 queue or lock  from there to the turn (of the mailbox, or inside the lock) that takes it
 core           from there to the core's decision
-fsync          from there to the confirmation of the leader's own disk
+fsync          from there to the confirmation of the leader's own disk, or to the commit if that came first
 replication    from there to the commit; 0 where followers were quicker than the disk
 apply          from there to the end of the state machine's command, its queue included
 reply          from there to the client

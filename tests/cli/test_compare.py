@@ -95,14 +95,14 @@ def test_it_can_be_restricted(made_up: list[Planned]) -> None:
 
 
 def test_seconds_and_seed_are_as_asked(made_up: list[Planned]) -> None:
-    compared("--seconds", "0.4", "--seed", "5", "--out", "elsewhere")
+    compared("--seconds", "0.4", "--seed", "5", "--out", "elsewhere", "--repetitions", "1")
     manifest = Experiment(Path("elsewhere")).manifest()
     assert (manifest.seconds, manifest.seed) == (0.4, 5)
 
 
 def test_the_same_seed_plans_the_same_runs(made_up: list[Planned]) -> None:
-    compared("--seed", "5", "--out", "one")
-    compared("--seed", "5", "--out", "two")
+    compared("--seed", "5", "--out", "one", "--repetitions", "2")
+    compared("--seed", "5", "--out", "two", "--repetitions", "2")
     assert Experiment(Path("one")).manifest().plan == Experiment(Path("two")).manifest().plan
 
 
@@ -168,6 +168,10 @@ def test_a_file_that_is_missing_is_named(made_up: list[Planned], name: str) -> N
     error = refused("--from", "report")
     assert error["code"] == "EXPERIMENT-INCOMPLETE"
     assert name in error["what"]
+
+
+def test_of_an_experiment_that_is_not_there_the_first_file_is_missing() -> None:
+    assert "manifest.json" in refused("--from", "nowhere")["what"]
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------
