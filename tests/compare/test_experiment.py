@@ -266,11 +266,24 @@ def test_nothing_is_left_of_a_run_that_was_killed(tmp_path: Path, monkeypatch: p
     out, files = tmp_path / "experiment", tmp_path / "files"
     files.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(files))
-    monkeypatch.setattr(own_process, "RUN_TIMEOUT", 1.5)
+    monkeypatch.setenv("TMPDIR", str(files))  # where a run's files would be if nobody told it where to put them
+    monkeypatch.setattr(own_process, "RUN_TIMEOUT", 2.0)
     planned = begun(out, isolation="processes").manifest().plan[0]
     with pytest.raises(RunFailed, match="no result within"):
         run_in_process(planned, out, 30.0)
     assert os.listdir(files) == []
+
+
+def test_whoever_is_left_of_a_run_ends_with_it() -> None:
+    """A peer that was stopped hears no Ctrl-C and notices no end of its supervisor."""
+    command = ["sh", "-c", "sleep 60 & kill -STOP $!; echo ready; exit 0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    process.wait()
+    assert in_session(process.pid)
+    own_process._end_group(process)
+    process.stdout.close()
+    until(lambda: not in_session(process.pid))
 
 
 def test_a_run_finds_this_package_wherever_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
