@@ -17,7 +17,7 @@ SOURCES := raft_core actors tests examples benchmarks docs
 # It plays many seeds, and takes no branch that the others do not take.
 BUSY := tests/verify/test_simulation.py::test_among_a_few_seeds_every_misfortune_happens_and_every_event_meets_every_role
 
-.PHONY: help demo test lint check docs bench kill-trials histories storm million lab mutants simulate explore mutation-score coverage clean
+.PHONY: help demo test lint check docs bench compare kill-trials histories storm million lab mutants simulate explore mutation-score coverage clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ docs: .venv/.stamp-project ## write the reference pages anew, from the code
 bench: .venv/.stamp-bench ## commits per second on this machine, beside PySyncObj
 	@$(BIN)/python -m benchmarks.throughput --json report/throughput.json
 	@$(BIN)/python -m benchmarks.core_cost
+
+compare: .venv/.stamp-compare ## message passing against locks: a minute and a half, into ./report
+	@$(BIN)/actorum compare
 
 kill-trials: .venv/.stamp-test ## kill -9 peers at random moments: 60 trials at saturation, 60 at 2,000 commands/s, each runtime
 	@for runtime in actors locks; do \
@@ -136,4 +139,9 @@ clean: ## remove the environment, caches and what runs left behind
 .venv/.stamp-bench: .venv/.stamp-project .venv/.stamp-pip
 	@echo "installing what the benchmark compares with"
 	@$(PIP) install --group bench
+	@touch $@
+
+.venv/.stamp-compare: .venv/.stamp-project .venv/.stamp-pip
+	@echo "installing what the comparison needs"
+	@$(PIP) install --editable '.[compare]'
 	@touch $@

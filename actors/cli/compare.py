@@ -25,6 +25,7 @@ Examples:
 
 \b
   actorum compare                                       the quick one, into ./report
+  actorum compare --star                                one factor at a time
   actorum compare --full --only peers=3 --only storage=memory,sqlite
   actorum compare --full --resume                       go on where it was broken off
   actorum compare --from report                         draw it again, from its raw data
@@ -32,7 +33,7 @@ Examples:
 
 Exit code 6: a run broke what Raft promises; its speed is not reported.
 """
-IN_THE_PLAN = {"plan_name": "--quick or --full", "only": "--only", "repetitions": "--repetitions"} | {
+IN_THE_PLAN = {"plan_name": "--quick, --star or --full", "only": "--only", "repetitions": "--repetitions"} | {
     "seconds": "--seconds",
     "seed": "--seed",
 }
@@ -49,6 +50,7 @@ class ComparisonNotInstalled(ActorumError):
 
 @click.command(epilog=EXAMPLES)
 @click.option("--quick", "plan_name", flag_value="quick", default="quick", help="About a minute and a half (default).")
+@click.option("--star", "plan_name", flag_value="star", help="One factor at a time, and all controls: half an hour.")
 @click.option("--full", "plan_name", flag_value="full", help="The whole grid: hours to days; see --only.")
 @click.option("--only", multiple=True, metavar="FACTOR=VALUE[,...]", help="Of the grid, only these; may be repeated.")
 @click.option("--repetitions", type=click.IntRange(1), help="Runs of each cell.")
@@ -138,13 +140,13 @@ def _begin(
 ) -> Experiment:
     from actors.compare import experiment, plan
 
-    cells = plan.quick() if plan_name == "quick" else plan.full()
+    cells = plan.PLANS[plan_name]()
     if only:
         cells = plan.restricted(cells, only)
     if repetitions is not None:
         cells = tuple((cell, repetitions) for cell, _ in cells)
-    usual = experiment.QUICK_SECONDS if plan_name == "quick" else experiment.FULL_SECONDS
-    return experiment.begin(out, plan_name, cells, seed=seed, seconds=usual if seconds is None else seconds)
+    usual = experiment.SECONDS[plan_name] if seconds is None else seconds
+    return experiment.begin(out, plan_name, cells, seed=seed, seconds=usual)
 
 
 def _measure(experiment: Experiment) -> None:
@@ -153,7 +155,7 @@ def _measure(experiment: Experiment) -> None:
     from actors.compare.experiment import carry_on, expected_seconds, missing
 
     manifest, left = experiment.manifest(), missing(experiment)
-    if manifest.name == "full" and left:
+    if manifest.name != "quick" and left:
         hours = expected_seconds(left, manifest.seconds) / 3600
         say(f"{len(left)} runs, {_about(hours)}; --only restricts them, --resume goes on after a break")
     with Progress("measuring", len(left)) as progress:

@@ -10,11 +10,12 @@ from time import time
 from actors.compare import plan
 from actors.compare.environment import machine, versions
 from actors.compare.own_process import RunFailed, run_in_process
-from actors.compare.records import Cell, Experiment, Manifest, Planned, RecordError, Run
+from actors.compare.records import Cell, Experiment, Fault, Manifest, Planned, RecordError, Run
 
-QUICK_SECONDS = 0.6
-FULL_SECONDS = 3.0
-"""Of each measurement."""
+SECONDS = {"quick": 0.6, "star": 1.0, "full": 3.0}
+"""Of each measurement, by plan."""
+AT_LEAST: dict[Fault, float] = {"leader killed": 1.8, "follower paused": 3.0}
+"""Seconds of a measurement in whose middle something happens: one must see how it goes on."""
 SAME_MACHINE = ("processors", "model", "interpreter lock")
 """What must not change while an experiment is broken off."""
 TRIES = 2
@@ -84,13 +85,17 @@ def carry_on(experiment: Experiment, told: Callable[[int], None]) -> None:
 def expected_seconds(runs: Sequence[Planned], seconds: float) -> float:
     """About how long they take: the measurements, and what is around them on an ordinary machine."""
     around = {"threads": 1.0, "processes": 2.2}
-    return sum(seconds + around[planned.cell.isolation] for planned in runs)
+    return sum(_seconds_of(planned, seconds) + around[planned.cell.isolation] for planned in runs)
+
+
+def _seconds_of(planned: Planned, seconds: float) -> float:
+    return max(seconds, AT_LEAST.get(planned.cell.fault, 0.0))
 
 
 def _carry_out(planned: Planned, experiment: Experiment, seconds: float) -> None:
     for attempt in range(1, TRIES + 1):
         try:
-            return run_in_process(planned, experiment.directory, seconds)
+            return run_in_process(planned, experiment.directory, _seconds_of(planned, seconds))
         except RunFailed:
             if attempt == TRIES:
                 raise

@@ -142,6 +142,9 @@ def full(repetitions: int = 10) -> tuple[tuple[Cell, int], ...]:
     return tuple((cell, repetitions) for cell in [*grid, *_controls(four)])
 
 
+PLANS: dict[str, Callable[[], tuple[tuple[Cell, int], ...]]] = {"quick": quick, "star": star, "full": full}
+
+
 def restricted(cells: Sequence[tuple[Cell, int]], only: Iterable[str]) -> tuple[tuple[Cell, int], ...]:
     """Those of `cells` that have all the values of `only`: "storage=memory", "peers=3,5".
 
