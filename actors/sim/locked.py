@@ -31,8 +31,7 @@ class SimLockedPeer(Incarnation):
     def __init__(self, server_id: ServerId, plan: PeerPlan, disk: Disk, around: Surroundings) -> None:
         super().__init__(server_id, around)
         timeline = around.timeline
-        self._green = GreenThreads(timeline)
-        self._threads = threads_of(self._green)
+        self._green, self._threads = self._new_threads()
         self._consensus_voice = Voice(self, around.listeners)
         self._applier_voice = Voice(self, around.listeners)
         self._inlets: dict[ServerId, GreenInlet] = {}
@@ -49,6 +48,11 @@ class SimLockedPeer(Incarnation):
         )
         self.recovered_index: LogIndex = self._peer.recovered_index
         self._peer.launch()
+
+    def _new_threads(self) -> tuple[GreenThreads, Threads]:
+        """Its threads, and what the real peer gets as such."""
+        green = GreenThreads(self.timeline)
+        return green, threads_of(green)
 
     def _ended(self, error: BaseException | None) -> None:
         """No simulated peer survives an error: it comes out where the simulation is driven."""
