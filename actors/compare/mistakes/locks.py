@@ -38,14 +38,32 @@ LOCK_ONLY = (
             return [self._items.pop(0)]
 """,
     ),
-    _mistake(
+    Mistake(
         "lost wake-up",
         "who decides to wait holds the lock from the look to the wait",
-        """        with self._condition:
-            while not self._items and not self._is_closed:  # woken""",
-        """        must_wait = not self._items and not self._is_closed
+        (
+            Patch(
+                _TWIN,
+                """            self._items.extend(items)
+            self._condition.notify_all()
+""",
+                """            self._items.extend(items)
+            if len(self._items) == len(items):
+                self._condition.notify_all()
+""",
+            ),
+            Patch(
+                _TWIN,
+                """        with self._condition:
+            while not self._items and not self._is_closed:  # woken is not the same as "there is something"
+""",
+                """        is_empty = not self._items
         with self._condition:
-            while must_wait and (deadline is not None or self._condition.wait() is None):  # woken""",
+            while is_empty and not self._is_closed:
+                is_empty = False
+""",
+            ),
+        ),
     ),
     _mistake(
         "lock order inversion",
@@ -88,7 +106,7 @@ LOCK_ONLY = (
             )(),""",
     ),
     _mistake(
-        "decision carried out after the lock is given up and taken again",
+        "lock given up in the middle",
         "rule 2 of the twin: the lock is held from deciding to making durable",
         """        with self.lock:
             to_do = self._serve_locked(list(events), asked)

@@ -15,5 +15,7 @@ class Mistake(NamedTuple):
     rule: str
     """Where the rule stands, or who broke it."""
     patches: tuple[Patch, ...] = ()
+    harmless: str = ""
+    """Why the twin can live with it, if it can."""
     actor: type[SearchedActor] | None = None
     """An actor with the mistake in it, if it is one of how actors are written."""

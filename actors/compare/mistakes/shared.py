@@ -8,9 +8,12 @@ from __future__ import annotations
 from actors.compare.mistakes.mistake import Mistake
 from actors.compare.mistakes.patching import Patch
 
+_SAID_LATER = "it says everything but AppendEntries after it has given up the lock, and it writes before that"
+_WRITTEN_AT_ONCE = "a turn ends with the write done, so nobody finds an entry in the log that is not on the disk"
 
-def _mistake(name: str, rule: str, where: str, old: str, new: str) -> Mistake:
-    return Mistake(name, rule, (Patch(where, old, new),))
+
+def _mistake(name: str, rule: str, where: str, old: str, new: str, harmless: str = "") -> Mistake:
+    return Mistake(name, rule, (Patch(where, old, new),), harmless)
 
 
 SHARED = (
@@ -22,6 +25,7 @@ SHARED = (
                     behind.append(effect)
                 elif self._held:""",
         "                elif self._held:",
+        _SAID_LATER,
     ),
     _mistake(
         "vote granted before it is persisted",
@@ -31,6 +35,7 @@ SHARED = (
     effects.append(Send(sender, RequestVoteResult(after.current_term, vote_granted=True)))""",
         """    effects: list[Effect] = [Send(sender, RequestVoteResult(after.current_term, vote_granted=True))]
     effects.append(persist_term_and_vote(after))""",
+        _SAID_LATER,
     ),
     _mistake(
         "vote not persisted",
@@ -120,6 +125,7 @@ SHARED = (
         "raft_core.followers",
         "return Transition(server, (*effects, Send(sender, result)))",
         "return Transition(server, (Send(sender, result), *effects))",
+        _SAID_LATER,
     ),
     _mistake(
         "own disk counted before the write is done",
@@ -127,6 +133,7 @@ SHARED = (
         "raft_core.replication",
         "reached[server.server_id] = server.persisted_index",
         "reached[server.server_id] = server.log.last_index",
+        _WRITTEN_AT_ONCE,
     ),
     _mistake(
         "read without asking a majority",

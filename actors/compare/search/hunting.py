@@ -42,6 +42,8 @@ class Row(Struct, frozen=True):
     """What the mistake breaks, in words."""
     detail: str = ""
     """What was seen, in words."""
+    harmless: str = ""
+    """Why this design can live with the mistake, if it can."""
 
 
 class Hunt(NamedTuple):
@@ -101,4 +103,5 @@ def search(attempt: Attempt, mistake: Mistake, design: Kind, schedules: int, see
                 mistake.rule,
                 finding.detail,
             )
-    return Row(mistake.name, design, schedules, None, "", None, None, mistake.rule)
+    harmless = mistake.harmless if design == "locks" else ""
+    return Row(mistake.name, design, schedules, None, "", None, None, mistake.rule, "", harmless)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from msgspec import json
@@ -14,25 +15,44 @@ from actors.compare.search.naive import attempt_naive
 FILE = "search.json"
 NAIVE = Mistake(CORRECT.name, "locks held while waiting for others: the design as people write it first")
 
+Search = Callable[[int, int], Row]
+"""With so many schedules, from this seed on."""
 
-def run(directory: Path, schedules: int, seed: int, told: Callable[[str], None]) -> list[Row]:
+
+def run(directory: Path, schedules: int, seed: int, told: Callable[[str], None], only: str = "") -> list[Row]:
     """Search everything with the same number of `schedules`, from `seed` on, and write DIR/search.json.
 
-    `told` learns of each row.  The same arguments give the same rows, whatever the machine."""
-    rows: list[Row] = []
-    for hunt in hunts():
-        rows.append(hunted(hunt, schedules, seed))
-        told(in_words(rows[-1]))
-    rows.append(search(attempt_naive, NAIVE, "naive", schedules, seed))
-    told(in_words(rows[-1]))
+    `told` learns of each row.  The same arguments give the same rows, whatever the machine.  `only` these mistakes, by
+    a part of their names with the design in front, if it is given: their rows are renewed and the others kept."""
+    rows = {_key(row): row for row in load(directory)} if only else {}
+    searches = _searches()
+    for name, search_it in searches.items():
+        if only in name:
+            rows[name] = search_it(schedules, seed)
+            told(in_words(rows[name]))
+    found = [rows[name] for name in searches if name in rows]
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / FILE).write_bytes(json.format(json.encode(rows), indent=1) + b"\n")
-    return rows
+    (directory / FILE).write_bytes(json.format(json.encode(found), indent=1) + b"\n")
+    return found
 
 
 def load(directory: Path) -> list[Row]:
-    """What was found."""
-    return json.decode((directory / FILE).read_bytes(), type=list[Row])
+    """What was found; nothing, if nothing was searched yet."""
+    path = directory / FILE
+    return json.decode(path.read_bytes(), type=list[Row]) if path.exists() else []
+
+
+def _searches() -> dict[str, Search]:
+    """In the order in which they are shown."""
+    searches: dict[str, Search] = {}
+    for hunt in hunts():
+        searches[f"{hunt.design}: {hunt.mistake.name}"] = partial(hunted, hunt)
+    searches["naive: "] = partial(search, attempt_naive, NAIVE, "naive")
+    return searches
+
+
+def _key(row: Row) -> str:
+    return f"{row.design}: {row.mistake}"
 
 
 def in_words(row: Row) -> str:

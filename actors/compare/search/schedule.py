@@ -2,10 +2,11 @@
 
 At every seam a design asks `point`: a thread before it takes a lock, waits, wakes others, sends, starts a thread or
 sleeps; a mailbox before a turn; a worker before a message.  Nearly always the answer is to go on.  At no more than
-`BOUND` points of a schedule it is to stand still, while everybody else goes on: that is a preemption.  Two are enough
-for most bugs of concurrency (Musuvathi and Qadeer, "Iterative Context Bounding", 2007); where they are is drawn evenly
-from the length of a run (Burckhardt and others, "A Randomized Scheduler with Probabilistic Guarantees", 2010).  Who
-goes on when somebody waits costs no preemption and is drawn as well, by the delays of `actors.sim`.
+`BOUND` points of a schedule it is to stand still, while everybody else goes on: that is a preemption.  (Who waits on a
+condition is woken for nothing instead.)  Two are enough for most bugs of concurrency (Musuvathi and Qadeer, "Iterative
+Context Bounding", 2007); where they are is drawn evenly from the length of a run (Burckhardt and others, "A Randomized
+Scheduler with Probabilistic Guarantees", 2010).  Who goes on when somebody waits costs no preemption and is drawn as
+well, by the delays of `actors.sim`.
 
 At most one peer dies: at a drawn write to disk - before it is durable, or just after - or at a drawn point.
 

@@ -9,8 +9,8 @@ from actors.lock_based.lockset import LocksetChecker
 from actors.network import Network
 from actors.sim.incarnation import Incarnation, SimNetwork
 from actors.sim.timeline import Timeline
-from raft_core import ServerId
-from raft_core.verify.invariants import Oracle
+from raft_core import AppendEntries, Message, ServerId
+from raft_core.verify.invariants import Oracle, Violation
 
 
 class SearchTimeline(Timeline):
@@ -23,6 +23,18 @@ class SearchTimeline(Timeline):
         self.is_checked = is_checked
         self.waiting = Waiting()
         self.checkers: list[LocksetChecker] = []
+
+
+class SearchOracle(Oracle):
+    """The rules of Figure 3, and one more: who leads has the votes of a majority, by what the voters said."""
+
+    def sent(self, name: ServerId, to: ServerId, message: Message) -> None:
+        """A message leaves."""
+        super().sent(name, to, message)
+        if isinstance(message, AppendEntries):
+            votes = [voter for voter in self.disks if self._votes.get((voter, message.term)) == name]
+            if len(votes) < self._majority:
+                raise Violation("Elected By A Majority", f"{name} leads in term {message.term} with votes of {votes}")
 
 
 class WatchedNetwork(SimNetwork):

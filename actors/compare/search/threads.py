@@ -36,13 +36,16 @@ class SearchedThreads(GreenThreads):
 
     def point(self, what: str) -> None:
         """The calling thread is about to do something: let it stand still, if the schedule says so."""
-        thread = getcurrent()
-        if not isinstance(thread, GreenThread) or not self.is_alive:
-            return
-        seconds = self._schedule.point(self.owner, thread.name, what)
-        until = self.timeline.now + seconds
+        until = self.timeline.now + self.seconds_lost(what)
         while self.timeline.now < until:
-            thread.park(until)
+            self.current().park(until)
+
+    def seconds_lost(self, what: str) -> float:
+        """For how long the schedule says that the calling thread is to stand still before it goes on."""
+        thread = getcurrent()
+        if not isinstance(thread, GreenThread) or not self.is_alive:  # whoever is killed only gives back
+            return 0.0
+        return self._schedule.point(self.owner, thread.name, what)
 
     def lock(self) -> SearchedLock:
         """A new lock, named after the attribute that it becomes."""
@@ -151,19 +154,28 @@ class SearchedCondition(GreenCondition):
         self.name = name
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Give up its lock until somebody notifies, or `timeout` seconds; False after a time-out."""
+        """Give up its lock until somebody notifies, or `timeout` seconds; False after a time-out.
+
+        A thread that loses its turn here is woken for nothing, which conditions are allowed to do."""
         threads = self._searched
-        threads.point(f"waits on {self.name}")
+        for_nothing = threads.seconds_lost(f"waits on {self.name}")
         thread = threads.current()
         self._waiting.append(thread)
         self._own.give_up()
-        woken = thread.park(None if timeout is None else threads.now() + timeout)
+        woken = thread.park(_earlier(threads.now(), timeout, for_nothing))
         if not woken and thread in self._waiting:
             self._waiting.remove(thread)
         self._own.take()
-        return woken
+        return woken or bool(for_nothing)
 
     def notify_all(self) -> None:
         """Wake all who wait."""
         self._searched.point(f"wakes those at {self.name}")
         super().notify_all()
+
+
+def _earlier(now: float, timeout: float | None, for_nothing: float) -> float | None:
+    """When who waits goes on even if nobody notifies."""
+    if not for_nothing:
+        return None if timeout is None else now + timeout
+    return now + (for_nothing if timeout is None else min(for_nothing, timeout))

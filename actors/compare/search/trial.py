@@ -21,7 +21,7 @@ from actors.calls import DEFAULT_OPTIONS, Call
 from actors.compare.search.locked import SearchedLocked
 from actors.compare.search.mailboxes import SearchedActor
 from actors.compare.search.schedule import BOUND, Preemption, Schedule
-from actors.compare.search.surroundings import SearchTimeline, WatchedNetwork
+from actors.compare.search.surroundings import SearchOracle, SearchTimeline, WatchedNetwork
 from actors.compare.search.waiting import in_words
 from actors.errors import ActorumError, ExitCode
 from actors.machines.counter import Counter
@@ -195,7 +195,7 @@ class Trial:
         self.timeline = SearchTimeline(schedule, is_checked=schedule.seed % CHECKED == 0)
         self.names = NAMES if schedule.seed % FIVE == 1 else NAMES[:3]
         disks = {name: SimulatedDisk() for name in self.names}
-        self.oracle = Oracle(dict(disks))
+        self.oracle = SearchOracle(dict(disks))
         turns = {name: Turns(self.oracle) for name in self.names}
         plan = PeerPlan(self.names, _settings(self.random), Counter, recorder_of=turns.__getitem__)
         storages = {name: WatchedStorage(name, self.oracle, disks[name]) for name in self.names}
