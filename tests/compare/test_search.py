@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.compare.search.hunting import Row, length_of
+from actors.compare.search.hunting import LENGTHS, Row
 from actors.compare.search.page import MARK, with_results
 from actors.compare.search.programs import try_program
 from actors.compare.search.running import FILE, load
@@ -167,7 +167,7 @@ def test_who_waits_no_more_closes_no_circle() -> None:
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_the_same_seed_is_the_same_run_and_another_is_another(design: Design) -> None:
-    runs = [attempt(PEERS[design], seed, length_of(design)) for seed in (3, 3, 4)]
+    runs = [attempt(PEERS[design], seed, LENGTHS[design]) for seed in (3, 3, 4)]
     assert runs[0] == runs[1]
     assert runs[0].digest != runs[2].digest
 
@@ -178,7 +178,7 @@ def test_a_correct_design_passes_all_schedules(design: Design) -> None:
     before = threading.active_count()
     answered = 0
     for seed in range(CORRECT):
-        outcome = attempt(PEERS[design], seed, length_of(design))
+        outcome = attempt(PEERS[design], seed, LENGTHS[design])
         assert outcome.finding is None, (seed, outcome.finding, outcome.preemptions)
         answered += outcome.answered
     assert answered > 10 * CORRECT, "a run in which hardly anybody was answered shows nothing"

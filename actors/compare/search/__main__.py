@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--schedules", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", metavar="NAME", help="a part of a design and a mistake")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help='a part of "design: mistake"')
     parser.add_argument("--page", type=Path, help="the page whose tables are renewed")
     asked = parser.parse_args()
     rows = run(asked.directory, asked.schedules, asked.seed, _tell, asked.only)

@@ -6,7 +6,6 @@ that are never told, and a value that two were told.
 
 from __future__ import annotations
 
-from functools import cache
 from random import Random
 
 from actors.compare.naive.client import NaiveClient
@@ -19,6 +18,8 @@ from actors.sim.timeline import Timeline
 
 SECONDS = 3.0
 """Virtual time within which all must be done."""
+LENGTH = 850
+"""Points of an ordinary run: what preemptions are drawn from."""
 
 
 class NaiveTrial:
@@ -60,19 +61,9 @@ class NaiveTrial:
             threads.kill()
 
 
-@cache
-def naive_length() -> int:
-    """Points of an ordinary run: what preemptions are drawn from."""
-    return _attempt(1, 1, 0).operations
-
-
 def attempt_naive(seed: int, bound: int = BOUND) -> Outcome:
     """Try one schedule."""
-    return _attempt(seed, naive_length(), bound)
-
-
-def _attempt(seed: int, length: int, bound: int) -> Outcome:
-    schedule = Schedule(seed, length, bound)
+    schedule = Schedule(seed, LENGTH, bound)
     trial = NaiveTrial(schedule)
     try:
         finding = trial.run()

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 from msgspec import json
 
 from actors.compare.mistakes.mistake import Mistake
-from actors.compare.search.hunting import CORRECT, Row, hunted, hunts, search
+from actors.compare.search.hunting import CORRECT, Kind, Row, hunted, hunts, search
 from actors.compare.search.naive import attempt_naive
 
 FILE = "search.json"
 NAIVE = Mistake(CORRECT.name, "locks held while waiting for others: the design as people write it first")
 
+QUICK = (
+    *("as it is", "persist after send", "vote not persisted", "two votes in one term", "no up-to-date check"),
+    *("no reply of a session kept", "lock order inversion", "outside the lock", "volatile vote leak", "callback"),
+    *("transition split in two messages", "ask inside a handler", "mutable object in a message"),
+)
+"""What is worth a few seconds: the designs as they are, and what few schedules find."""
+
 Search = Callable[[int, int], Row]
 """With so many schedules, from this seed on."""
 
 
-def run(directory: Path, schedules: int, seed: int, told: Callable[[str], None], only: str = "") -> list[Row]:
+def run(
+    directory: Path, schedules: int, seed: int, told: Callable[[str], None], only: Collection[str] = ()
+) -> list[Row]:
     """Search everything with the same number of `schedules`, from `seed` on, and write DIR/search.json.
 
-    `told` learns of each row.  The same arguments give the same rows, whatever the machine.  `only` these mistakes, by
-    a part of their names with the design in front, if it is given: their rows are renewed and the others kept."""
-    rows = {_key(row): row for row in load(directory)} if only else {}
+    `told` learns of each row.  The same arguments give the same rows, whatever the machine.  `only` names
+    some, by parts of "design: mistake", if it is not empty: their rows are renewed, and others that are there kept."""
+    rows = {_name(row.design, row.mistake): row for row in load(directory)} if only else {}
     searches = _searches()
     for name, search_it in searches.items():
-        if only in name:
+        if not only or any(part in name for part in only):
             rows[name] = search_it(schedules, seed)
             told(in_words(rows[name]))
     found = [rows[name] for name in searches if name in rows]
@@ -46,13 +55,13 @@ def _searches() -> dict[str, Search]:
     """In the order in which they are shown."""
     searches: dict[str, Search] = {}
     for hunt in hunts():
-        searches[f"{hunt.design}: {hunt.mistake.name}"] = partial(hunted, hunt)
-    searches["naive: "] = partial(search, attempt_naive, NAIVE, "naive")
+        searches[_name(hunt.design, hunt.mistake.name)] = partial(hunted, hunt)
+    searches[_name("naive", NAIVE.name)] = partial(search, attempt_naive, NAIVE, "naive")
     return searches
 
 
-def _key(row: Row) -> str:
-    return f"{row.design}: {row.mistake}"
+def _name(design: Kind, mistake: str) -> str:
+    return f"{design}: {mistake or 'as it is'}"
 
 
 def in_words(row: Row) -> str:
