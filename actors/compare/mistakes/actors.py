@@ -11,7 +11,7 @@ from actors.interpreter import NOTHING_WRITTEN, Written
 from actors.sim.incarnation import PeerPlan, Surroundings
 from actors.sim.peer import TURN
 from actors.storage.disk import Disk
-from raft_core import AppendEntries, Event, Message, Received, RequestVote, Server, ServerId
+from raft_core import AppendEntries, Event, Message, Received, RequestVote, RequestVoteResult, Server, ServerId
 
 
 class SplitTransition(SearchedActor):
@@ -47,12 +47,13 @@ class AskInHandler(SearchedActor):
     def send(self, to: ServerId, message: Message) -> None:
         """Send to another peer."""
         super().send(to, message)
+        waiting, me, other = self.timeline.waiting, f"{self.server_id} mailbox", f"{to} mailbox"
+        if isinstance(message, RequestVoteResult) and waiting.owner_for(other) == me:
+            waiting.ends(other)  # its answer is on the way
         if isinstance(message, RequestVote) and self._asked_peer is None:
             self._asked_peer = to
             self._held_until = float("inf")
-            me = f"{self.server_id} mailbox"
-            owner = f"{to} mailbox"
-            self.timeline.waiting.begins(Wait(me, f"an answer of {to}", lambda: owner, "ask in a handler", (me,)))
+            waiting.begins(Wait(me, f"an answer of {to}", lambda: other, "inside a handler", ()))
 
     def receive(self, sender: ServerId, frame: bytes) -> None:
         """A frame from another peer arrived."""

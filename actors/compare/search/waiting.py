@@ -47,6 +47,11 @@ class Waiting:
         """It waits no more."""
         self._waits.pop(who, None)
 
+    def owner_for(self, who: str) -> str | None:
+        """Who has what it waits for."""
+        wait = self._waits.get(who)
+        return None if wait is None else wait.owner()
+
     def _cycle_from(self, start: str) -> tuple[Wait, ...]:
         path: list[Wait] = []
         who: str | None = start
