@@ -13,9 +13,13 @@ from actors.compare.search.page import MARK, with_results
 from actors.compare.search.programs import try_program
 from actors.compare.search.running import FILE, load
 from actors.compare.search.schedule import BOUND, Schedule
+from actors.compare.search.surroundings import SearchOracle
 from actors.compare.search.trial import DESIGNS, PEERS, Design, attempt
 from actors.compare.search.waiting import Wait, Waiting, in_words
 from actors.lock_based.threads import Condition, Lock, Threads
+from raft_core import AppendEntries, PersistTermAndVote, RequestVote, RequestVoteResult
+from raft_core.verify.invariants import Violation
+from raft_core.verify.simulated_disk import SimulatedDisk
 
 CORRECT = 50
 """Schedules that the designs as they are must pass here; the page names many more."""
@@ -163,6 +167,20 @@ def test_who_waits_no_more_closes_no_circle() -> None:
     waiting.ends("a")
     waiting.begins(Wait("b", "y", lambda: "a", "here:2", ()))
     assert not waiting.cycle
+
+
+def test_who_leads_without_the_votes_of_a_majority_is_found() -> None:
+    disks = {name: SimulatedDisk() for name in ("n1", "n2", "n3", "n4", "n5")}
+    for disk in disks.values():
+        disk.make_durable(PersistTermAndVote(1, "n1"))
+    oracle = SearchOracle(dict(disks))
+    oracle.sent("n1", "n2", RequestVote(1, "n1", 0, 0))
+    oracle.sent("n2", "n1", RequestVoteResult(1, vote_granted=True))
+    heartbeat = AppendEntries(1, "n1", 0, 0, (), 0)
+    with pytest.raises(Violation, match="Elected By A Majority: n1 leads in term 1 with votes of \\['n1', 'n2'\\]"):
+        oracle.sent("n1", "n2", heartbeat)
+    oracle.sent("n3", "n1", RequestVoteResult(1, vote_granted=True))
+    oracle.sent("n1", "n2", heartbeat)
 
 
 @pytest.mark.parametrize("design", DESIGNS)
