@@ -93,6 +93,8 @@ def on_disk_stalled(server: Server) -> Transition:
     the log take over at once.  What was appended here may be committed by the others all the same."""
     server = replace(server, disk_is_stalled=True)
     leader = server.role
+    if isinstance(leader, Candidate | PreCandidate):
+        return step_down(server, None)  # the votes under way must not make it a leader that cannot write
     if not isinstance(leader, Leader):
         return Transition(server, ())
     heir = successor(server, leader)

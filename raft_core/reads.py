@@ -10,7 +10,9 @@ All reads of one event share a round.
 
 A *follower* asks the leader for the read index, waits until it is committed here, and answers from its own state
 machine.  It asks again with the second heartbeat that brought no answer; if it loses its leader, it hands the reads
-back.
+back.  What followers ask while a round is unconfirmed waits for the next one, which begins with the confirmation or
+with the next heartbeat.  A round for each question would be a storm: its heartbeats let followers ask again, those who
+wait for answers that are late, and each of these questions would begin a round.
 
 A *lease* spares the round (thesis 6.4.1): who has answered a round will not vote for anybody else for an election
 timeout (`election.protects_its_leader`).  The core has no clock: it tells when a round is sent and when it is
@@ -58,6 +60,10 @@ def _begin(server: Server, leader: Leader, read_ids: tuple[int, ...], asker: Ser
     if not has_committed_in_its_term(server):
         leader = replace(leader, early_reads=(*leader.early_reads, read))
         return Transition(replace(server, role=leader), ())
+    if asker is not None and _confirmed_round(server, leader) < leader.round:
+        waiting = replace(read, round=leader.round + 1, read_index=server.commit_index)
+        leader = replace(leader, pending_reads=(*leader.pending_reads, waiting))
+        return Transition(replace(server, role=leader), ())
     return _ask_for_round(server, leader, (read,))
 
 
@@ -74,7 +80,10 @@ def settle_reads(server: Server, leader: Leader) -> Transition:
         return Transition(server, effects)
     leader = replace(leader, pending_reads=leader.pending_reads[len(ready) :])
     answers = tuple(_answer(server, read) for read in ready)
-    return Transition(replace(server, role=leader), (*effects, *answers))
+    server, begun = Transition(replace(server, role=leader), ())
+    if leader.has_reads_without_round and confirmed == leader.round:
+        server, begun = _ask_for_round(server, leader, ())
+    return Transition(server, (*effects, *answers, *begun))
 
 
 def _confirmed_round(server: Server, leader: Leader) -> int:

@@ -176,9 +176,9 @@ def on_heartbeat_timeout(server: Server) -> Transition:
     if not isinstance(leader, Leader):
         return Transition(server, (Ignored("only leaders send heartbeats"),))
     noted: tuple[Effect, ...] = ()
-    if server.settings.lease_reads:
+    if server.settings.lease_reads or leader.has_reads_without_round:
         server = replace(server, role=replace(leader, round=leader.round + 1))
-        noted = (RoundSent(leader.round + 1),)
+        noted = (RoundSent(leader.round + 1),) if server.settings.lease_reads else ()
     after, sends = replicate_to_all(server, heartbeat=True)
     after, begun = follow_preference(after)
     after, sends = hand_over_when_caught_up(after, sends + begun)

@@ -143,6 +143,11 @@ class Leader(Struct, frozen=True, tag="leader"):
     preference: Preference | None = None
     """Somebody else shall lead, as soon as that can be relied on."""
 
+    @property
+    def has_reads_without_round(self) -> bool:
+        """Does any read wait for a round that has not begun?"""
+        return bool(self.pending_reads) and self.pending_reads[-1].round > self.round
+
 
 Role: TypeAlias = Follower | PreCandidate | Candidate | Leader
 

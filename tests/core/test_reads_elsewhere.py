@@ -155,6 +155,47 @@ def test_the_leader_answers_a_follower_once_a_majority_has_confirmed_it(elect: B
     assert Send("n3", RequestReadIndexResult(1, (7,), 1)) in effects
 
 
+def _sent(effects: tuple[object, ...]) -> list[tuple[str, object]]:
+    return [(effect.to, effect.message) for effect in effects if isinstance(effect, Send)]
+
+
+def test_what_followers_ask_while_a_round_is_unconfirmed_waits_for_the_next(elect: Build) -> None:
+    """Otherwise each question is a round of heartbeats, which let others ask again: a storm, found by simulation."""
+    leader = _committed(elect, Settings(pre_vote=False))
+    first = step(leader, received("n2", RequestReadIndex(1, (7,)))).server
+    waiting, effects = step(first, received("n3", RequestReadIndex(1, (8,))))
+    assert effects == ()
+    confirmed, effects = step(waiting, received("n2", AppendEntriesResult(1, True, 1, 1, round=1)))
+    assert ("n2", RequestReadIndexResult(1, (7,), 1)) in _sent(effects)
+    rounds = [(to, message.round) for to, message in _sent(effects) if isinstance(message, AppendEntries)]
+    assert rounds == [("n2", 2), ("n3", 2)]
+    _, effects = step(confirmed, received("n2", AppendEntriesResult(1, True, 1, 1, round=1)))
+    assert _sent(effects) == [], "an answer to the round before says nothing of this one"
+    _, effects = step(confirmed, received("n3", AppendEntriesResult(1, True, 1, 1, round=2)))
+    assert _sent(effects) == [("n3", RequestReadIndexResult(1, (8,), 1))]
+
+
+def test_a_round_that_is_lost_is_made_good_by_the_next_heartbeat(elect: Build) -> None:
+    leader = _committed(elect, Settings(pre_vote=False))
+    first = step(leader, received("n2", RequestReadIndex(1, (7,)))).server
+    waiting = step(first, received("n3", RequestReadIndex(1, (8,)))).server
+    after, effects = step(waiting, HeartbeatTimeout())
+    assert {message.round for _, message in _sent(effects) if isinstance(message, AppendEntries)} == {2}
+    assert not any(isinstance(effect, RoundSent) for effect in effects)
+    _, effects = step(after, received("n2", AppendEntriesResult(1, True, 1, 1, round=2)))
+    assert len(_sent(effects)) == 2
+
+
+def test_a_read_of_our_own_takes_those_that_wait_along(elect: Build) -> None:
+    leader = _committed(elect, Settings(pre_vote=False))
+    first = step(leader, received("n2", RequestReadIndex(1, (7,)))).server
+    waiting = step(first, received("n3", RequestReadIndex(1, (8,)))).server
+    after = step(waiting, ReadRequested((9,))).server
+    assert isinstance(after.role, Leader)
+    assert [(read.round, read.read_ids) for read in after.role.pending_reads] == [(1, (7,)), (2, (8,)), (2, (9,))]
+    assert not after.role.has_reads_without_round
+
+
 def test_a_follower_that_asks_early_waits_as_everybody_does(elect: Build) -> None:
     """Nothing of this term is committed yet (thesis 6.4, step 1)."""
     asked, effects = step(elect(3), received("n3", RequestReadIndex(1, (7,))))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from raft_core import (
     AppendEntries,
     AppendEntriesResult,
@@ -16,6 +18,7 @@ from raft_core import (
     ResetElectionTimer,
     Send,
     Server,
+    Settings,
     TimeoutNow,
     follower,
     received,
@@ -49,6 +52,14 @@ def test_it_does_not_campaign_before_the_disk_writes_again() -> None:
     assert step(stalled, received("n2", TimeoutNow(1, "n2"))).effects == (Ignored("cannot take over"),)
     recovered = step(stalled, DiskRecovered()).server
     assert step(recovered, ElectionTimeout(0)).server.role_name == "pre-candidate"
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(pre_vote=False)])
+def test_votes_under_way_make_nobody_a_leader_who_cannot_write(settings: Settings) -> None:
+    candidate = step(follower("n1", NAMES, current_term=1, settings=settings), ElectionTimeout(0)).server
+    after, _ = step(candidate, DiskStalled())
+    assert after.role_name == "follower"
+    assert after.current_term == candidate.current_term
 
 
 def test_it_follows_a_leader_meanwhile() -> None:
