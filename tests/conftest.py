@@ -110,3 +110,12 @@ def nothing_is_left_behind() -> Iterator[None]:
     left = _what_stays(lambda: _picture() - before, PATIENCE)
     if left:
         pytest.fail("the test left behind:\n  " + "\n  ".join(sorted(left)), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def open_fonts() -> None:
+    """The library that draws opens its fonts with the first figure and keeps them: no test leaves them behind."""
+    from actors.compare.figures.house import Shown, Table, canvas
+
+    shown = Shown("fonts", "", "", "", Table((), []), lambda: canvas(1)[0])
+    assert shown.svg and shown.png

@@ -19,7 +19,7 @@ from actors.errors import ExitCode
 
 
 @pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch) -> list[Planned]:
+def made_up(monkeypatch: pytest.MonkeyPatch, open_fonts: None) -> list[Planned]:
     """Runs are not carried out, but made up."""
     runs: list[Planned] = []
 

@@ -9,7 +9,7 @@ from actors.lock_based.lockset import LocksetChecker
 from actors.network import Network
 from actors.sim.incarnation import Incarnation, SimNetwork
 from actors.sim.timeline import Timeline
-from raft_core import AppendEntries, Message, ServerId
+from raft_core import AppendEntries, Message, ServerId, majority
 from raft_core.verify.invariants import Oracle, Violation
 
 
@@ -33,7 +33,7 @@ class SearchOracle(Oracle):
         super().sent(name, to, message)
         if isinstance(message, AppendEntries):
             votes = [voter for voter in self.disks if self._votes.get((voter, message.term)) == name]
-            if len(votes) < self._majority:
+            if len(votes) < majority(self.disks):
                 raise Violation("Elected By A Majority", f"{name} leads in term {message.term} with votes of {votes}")
 
 
