@@ -21,7 +21,8 @@ LOCK_ONLY = (
         "a thread that is woken looks again at what it waited for (Mesa monitors; Lampson and Redell 1980)",
         """            while not self._items and not self._is_closed:  # woken is not the same as "there is something"
                 remaining = None if deadline is None else deadline - self._now()
-                if remaining is not None and remaining <= 0:
+                if self._is_woken or (remaining is not None and remaining <= 0):
+                    self._is_woken = False
                     return []
                 self._condition.wait(remaining)
             if self._is_closed:

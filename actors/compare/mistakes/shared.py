@@ -139,8 +139,8 @@ SHARED = (
         "read without asking a majority",
         "thesis 6.4; etcd#7331",
         "actors.requests",
-        """                    if message.consistency == "stale":""",
-        """                    if message.consistency:""",
+        "                    if self._freshness.suffices(message, server.commit_index, now):",
+        "                    if message:",
     ),
     _mistake(
         "read before the term's first commit",
