@@ -38,6 +38,8 @@ IN_THE_PLAN = {"plan_name": "--quick, --star or --full", "only": "--only", "repe
     "seed": "--seed",
 }
 """Options that say what is measured: of an experiment that is there, its manifest does."""
+SCHEDULES = {"quick": 20, "star": 100, "full": 300}
+"""How many are searched for each mistake, by plan."""
 NEEDED = ("numpy", "scipy", "matplotlib")
 
 
@@ -93,6 +95,7 @@ def compare(
     else:
         experiment = _resumed(out, plan_name) if resume else _begin(out, plan_name, only, repetitions, seconds, seed)
         _measure(experiment)
+        _search(experiment)
         results = Results(experiment)
     if not results.runs:
         raise _violation(results)
@@ -160,6 +163,26 @@ def _measure(experiment: Experiment) -> None:
         say(f"{len(left)} runs, {_about(hours)}; --only restricts them, --resume goes on after a break")
     with Progress("measuring", len(left)) as progress:
         carry_on(experiment, progress.show)
+
+
+def _search(experiment: Experiment) -> None:
+    """Schedules of both designs and of the naive one, with mistakes in them, unless that was done before."""
+    from actors.cli.progress import Progress
+    from actors.compare import search
+
+    if (experiment.directory / search.FILE).exists():
+        return
+    manifest = experiment.manifest()
+    schedules = SCHEDULES[manifest.name]
+    only = search.QUICK if manifest.name == "quick" else ()
+    with Progress("searching schedules", search.how_many(only)) as progress:
+        rows: list[str] = []
+
+        def told(row: str) -> None:
+            rows.append(row)
+            progress.show(len(rows))
+
+        search.run(experiment.directory, schedules, manifest.seed, told, only)
 
 
 def _about(hours: float) -> str:

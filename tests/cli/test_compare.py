@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,16 @@ from click.testing import CliRunner, Result
 
 from actors.cli import app, compare
 from actors.compare import experiment as experiments
+from actors.compare import search
 from actors.compare.own_process import RunFailed
 from actors.compare.records import Cell, Experiment, Gate, Planned, Run
 from actors.errors import ExitCode
+
+
+def nothing_found(directory: Path, schedules: int, seed: int, told: Callable[[str], None], only: object) -> None:
+    """As `search.run`, without searching."""
+    told(f"{schedules} schedules from {seed}")
+    (directory / search.FILE).write_text("[]")
 
 
 @pytest.fixture
@@ -47,6 +54,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch, open_fonts: None) -> list[Planned]:
         Experiment(directory).save(run, latencies, [number / 1000 for number in range(100)])
 
     monkeypatch.setattr(experiments, "run_in_process", carry_out)
+    monkeypatch.setattr(search, "run", nothing_found)
     return runs
 
 
@@ -77,6 +85,22 @@ def test_without_options_it_is_quick_and_stays_in_a_directory_of_its_own(made_up
     assert Experiment(Path("report")).manifest().name == "quick"
     assert printed.startswith("host: ")
     assert printed.count("actors (one mailbox)") == printed.count("locks (one lock)") == 2
+
+
+def test_schedules_are_searched_once_and_by_the_seed_of_the_experiment(
+    made_up: list[Planned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def noting(directory: Path, schedules: int, seed: int, told: Callable[[str], None], only: object) -> None:
+        asked.append((schedules, seed))
+        nothing_found(directory, schedules, seed, told, only)
+
+    monkeypatch.setattr(search, "run", noting)
+    compared("--seed", "5", "--repetitions", "1")
+    compared("--resume")
+    compared("--from", "report")
+    assert asked == [(20, 5)]
 
 
 def test_json_has_rows_and_sentences(made_up: list[Planned]) -> None:

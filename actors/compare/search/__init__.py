@@ -13,6 +13,6 @@ running    everything, written to `search.json`
 from __future__ import annotations
 
 from actors.compare.search.hunting import Row
-from actors.compare.search.running import QUICK, load, run
+from actors.compare.search.running import FILE, QUICK, how_many, load, run
 
-__all__ = ["QUICK", "Row", "load", "run"]
+__all__ = ["FILE", "QUICK", "Row", "how_many", "load", "run"]

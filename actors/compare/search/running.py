@@ -51,6 +51,11 @@ def load(directory: Path) -> list[Row]:
     return json.decode(path.read_bytes(), type=list[Row]) if path.exists() else []
 
 
+def how_many(only: Collection[str] = ()) -> int:
+    """Of how many rows `run` will tell."""
+    return sum(1 for name in _searches() if not only or any(part in name for part in only))
+
+
 def _searches() -> dict[str, Search]:
     """In the order in which they are shown."""
     searches: dict[str, Search] = {}
