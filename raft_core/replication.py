@@ -117,7 +117,7 @@ def _replicate(
         return progress
     if progress.sending is not None or progress.next_index <= server.log.last_included_index:
         return replicate_snapshot(server, leader, progress, sends, heartbeat=heartbeat)
-    window = 1 if progress.is_probing else server.settings.max_in_flight
+    window = 1 if progress.is_probing or progress.careful_until else server.settings.max_in_flight
     has_entries = len(progress.in_flight) < window and progress.next_index <= server.log.last_index
     if not has_entries and not heartbeat:
         return progress
@@ -223,7 +223,15 @@ def _advance(progress: Progress, result: AppendEntriesResult) -> Progress:
     match_index = max(progress.match_index, result.match_index)
     next_index = match_index + 1 if progress.is_probing else max(progress.next_index, match_index + 1)
     in_flight = () if progress.is_probing else tuple([last for last in progress.in_flight if last > match_index])
-    return replace(progress, match_index=match_index, next_index=next_index, is_probing=False, in_flight=in_flight)
+    careful = progress.careful_until if match_index < progress.careful_until else 0
+    return replace(
+        progress,
+        match_index=match_index,
+        next_index=next_index,
+        is_probing=False,
+        in_flight=in_flight,
+        careful_until=careful,
+    )
 
 
 def _back_up(server: Server, progress: Progress, result: AppendEntriesResult) -> Progress:
@@ -242,7 +250,8 @@ def _back_up(server: Server, progress: Progress, result: AppendEntriesResult) ->
         if last_of_term is not None:
             next_index = last_of_term + 1
     next_index = min(max(next_index, progress.match_index + 1), refused_index)
-    return replace(progress, next_index=next_index, is_probing=True, in_flight=())
+    careful = progress.careful_until if progress.is_probing else max(progress.careful_until, progress.next_index - 1)
+    return replace(progress, next_index=next_index, is_probing=True, in_flight=(), careful_until=careful)
 
 
 def with_progress(server: Server, leader: Leader, progress: Progress) -> Server:
@@ -273,7 +282,7 @@ def on_peer_restarted(server: Server, server_id: ServerId) -> Transition:
     if progress is None:
         return Transition(server, (Ignored("not a peer"),))
     next_index = progress.next_index if progress.is_probing else progress.match_index + 1
-    probing = replace(progress, next_index=next_index, is_probing=True, in_flight=(), sending=None)
+    probing = replace(progress, next_index=next_index, is_probing=True, in_flight=(), careful_until=0, sending=None)
     return continue_with(with_progress(server, leader, probing), probing)
 
 
