@@ -38,6 +38,10 @@ from raft_core.state import Leader, Progress, Server, Transition
 from raft_core.transfer import hand_over_when_caught_up
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId, Settings
 
+CAREFUL_WINDOW = 16
+"""Messages under way to a follower that was found to lack one of many: with one at a time, a network that holds most
+answers back keeps it from ever catching up (the lab's `figure8_unreliable`)."""
+
 
 def become_leader(server: Server, *, is_silent: bool = False) -> Transition:
     """Won: initialise next_index and match_index, open the term with a no-op, speak at once (Figure 2, "Leaders" 1;
@@ -117,7 +121,9 @@ def _replicate(
         return progress
     if progress.sending is not None or progress.next_index <= server.log.last_included_index:
         return replicate_snapshot(server, leader, progress, sends, heartbeat=heartbeat)
-    window = 1 if progress.is_probing or progress.careful_until else server.settings.max_in_flight
+    window = 1 if progress.is_probing else server.settings.max_in_flight
+    if progress.careful_until:
+        window = min(window, CAREFUL_WINDOW)
     has_entries = len(progress.in_flight) < window and progress.next_index <= server.log.last_index
     if not has_entries and not heartbeat:
         return progress

@@ -92,8 +92,8 @@ class Progress(Struct, frozen=True):
     in_flight: tuple[LogIndex, ...] = ()
     """Last index of each unanswered message that carried entries (of the probe, while probing), oldest first."""
     careful_until: LogIndex = 0
-    """Until this matches, one message at a time: one was lost or overtaken, and those under way would be refused one by
-    one.  Were each refusal answered by a window full of messages, it would be a storm.  0: no such thing."""
+    """Until this matches, few messages at a time: one was lost or overtaken, and those under way would be refused one
+    by one.  Were each refusal answered by a window full of messages, it would be a storm.  0: no such thing."""
     acknowledged_round: int = 0
     """Highest `AppendEntries.round` the follower has answered in this term."""
     is_active: bool = True

@@ -87,8 +87,8 @@ def _of_reads(server: Server, leader: Leader) -> Iterator[str]:
     if leader.early_reads and server.log.term_at(server.commit_index) == server.current_term:
         yield "reads wait for an entry of the term, and one is committed"
     confirmed = quorum_value([leader.round, *(progress.acknowledged_round for progress in leader.followers)])
-    rounds = [confirmed, *(read.round for read in leader.pending_reads)]
-    if any(one >= other for one, other in pairwise(rounds)) or rounds[-1] > leader.round:
+    rounds = [read.round for read in leader.pending_reads]
+    if rounds != sorted(rounds) or (rounds and not confirmed < rounds[0] <= rounds[-1] <= leader.round + 1):
         yield "reads wait for a round that is over, or was not asked"
     if any(read.read_index > server.commit_index for read in leader.pending_reads):
         yield "a read index is ahead of the commit index"

@@ -192,7 +192,10 @@ def test_an_event_that_is_not_there_says_how_many_there_are(trace: Path) -> None
         assert (error["code"], error["why"]) == ("NO-SUCH-EVENT", "its last one is event 10")
 
 
-def test_one_event_is_shown_with_what_it_changed_and_what_it_led_to(trace: Path) -> None:
+def test_one_event_is_shown_with_what_it_changed_and_what_it_led_to(
+    trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # lines are broken where the terminal ends
     shown = check(trace, "--at", "4").stdout
     assert "event 4 of n1\n  turn 3 of incarnation 1, event 2 of 3 in it, at 100.500 s\n  from n2: Append" in shown
     changed = {line.split()[1] for line in shown.splitlines() if line.startswith("*")}

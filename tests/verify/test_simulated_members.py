@@ -192,7 +192,7 @@ def test_members_that_cannot_be_led_without_who_left_are_noticed(monkeypatch: py
         return server.configuration.has_voter(server.server_id)
 
     monkeypatch.setattr(election_module, "may_campaign", only_voters)
-    assert _until_broken(40, BUSY, (2,)) == "Progress"
+    assert _until_broken(200, BUSY, (2,)) == "Progress"
 
 
 def test_an_entry_that_was_committed_stays_in_the_log_or_in_a_snapshot() -> None:
