@@ -204,7 +204,7 @@ def test_timers_that_are_not_those_of_the_settings_are_noticed() -> None:
 
 def test_in_a_kind_world_the_preferred_voter_leads_and_nobody_flaps() -> None:
     handed_over = 0
-    for seed in range(4):
+    for seed in range(8):
         simulation = Simulation(seed, 3, adversary=Adversary(settings=QUICK, prefers=True))
         simulation.run(4_000)
         simulation.end_in_peace()

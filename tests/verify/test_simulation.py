@@ -65,6 +65,7 @@ def test_among_a_few_seeds_every_misfortune_happens_and_every_event_meets_every_
     never = {(role, event) for role in ("follower", "leader") for event in events} - set(cells)
     rare = {("leader", "SnapshotReceived"), ("leader", "SnapshotSpoiled"), ("leader", "InstallSnapshot")}
     rare |= {("follower", "SnapshotUnreadable"), ("follower", "LeaseExtended"), ("leader", "DiskRecovered")}
+    rare.add(("leader", "RequestReadIndexResult"))
     assert never - rare <= {("follower", "HeartbeatTimeout"), ("leader", "LeaderContactExpired")}
 
 
