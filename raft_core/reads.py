@@ -76,14 +76,14 @@ def settle_reads(server: Server, leader: Leader) -> Transition:
         leader = server.role  # type: ignore[assignment]
     confirmed = _confirmed_round(server, leader)
     ready = [read for read in leader.pending_reads if read.round <= confirmed]
-    if not ready:
-        return Transition(server, effects)
-    leader = replace(leader, pending_reads=leader.pending_reads[len(ready) :])
-    answers = tuple(_answer(server, read) for read in ready)
-    server, begun = Transition(replace(server, role=leader), ())
+    if ready:
+        leader = replace(leader, pending_reads=leader.pending_reads[len(ready) :])
+        server = replace(server, role=leader)
+        effects += tuple(_answer(server, read) for read in ready)
     if leader.has_reads_without_round and confirmed == leader.round:
         server, begun = _ask_for_round(server, leader, ())
-    return Transition(server, (*effects, *answers, *begun))
+        effects += begun
+    return Transition(server, effects)
 
 
 def _confirmed_round(server: Server, leader: Leader) -> int:

@@ -1,19 +1,10 @@
 """Log replication as the leader sees it: paper 5.3 and 5.4.2, pipelining from thesis 10.2.1.
 
 Figure 2's box "Rules for Servers: Leaders" is here.  `followers.py` holds the other side, "AppendEntries RPC,
-receiver".
-
-A follower's `Progress` is in one of two modes.  *Probing*: it is not known where the logs agree; one message is out at
-a time, and every answer moves `next_index`.  *Streaming*: messages go out optimistically, up to `max_in_flight` of them
-unanswered, each beginning where the last one ended.  A refusal leads back to probing; a success leads to streaming.
-Whatever is lost shows up at the next heartbeat: it names the entry before `next_index`, and a follower that lacks it
-refuses.  So no message needs a timer of its own.
+receiver"; `progress.py` has what a leader knows of one follower, and how an answer changes that.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from itertools import accumulate
 
 from msgspec.structs import replace
 
@@ -32,15 +23,12 @@ from raft_core.effects import (
 from raft_core.events import LogPersisted, Proposed
 from raft_core.messages import AppendEntries, AppendEntriesResult
 from raft_core.priorities import follow_preference
+from raft_core.progress import advance, back_up, entries_from, note_in_flight, progress_of, window_of
 from raft_core.quorum import quorum_reached
 from raft_core.snapshot_sending import replicate_snapshot, still_sending
 from raft_core.state import Leader, Progress, Server, Transition
 from raft_core.transfer import hand_over_when_caught_up
-from raft_core.types import Entry, EntryKind, LogIndex, ServerId, Settings
-
-CAREFUL_WINDOW = 16
-"""Messages under way to a follower that was found to lack one of many: with one at a time, a network that holds most
-answers back keeps it from ever catching up (the lab's `figure8_unreliable`)."""
+from raft_core.types import Entry, EntryKind, LogIndex, ServerId
 
 
 def become_leader(server: Server, *, is_silent: bool = False) -> Transition:
@@ -121,10 +109,9 @@ def _replicate(
         return progress
     if progress.sending is not None or progress.next_index <= server.log.last_included_index:
         return replicate_snapshot(server, leader, progress, sends, heartbeat=heartbeat)
-    window = 1 if progress.is_probing else server.settings.max_in_flight
-    if progress.careful_until:
-        window = min(window, CAREFUL_WINDOW)
-    has_entries = len(progress.in_flight) < window and progress.next_index <= server.log.last_index
+    has_entries = (
+        len(progress.in_flight) < window_of(progress, server.settings) and progress.next_index <= server.log.last_index
+    )
     if not has_entries and not heartbeat:
         return progress
     key = (progress.next_index, has_entries)
@@ -133,31 +120,7 @@ def _replicate(
         entries = entries_from(server, progress.next_index) if has_entries else ()
         message = shared[key] = append_entries(server, leader, progress.next_index, entries)
     sends.append(Send(progress.server_id, message))
-    return _note_in_flight(progress, len(message.entries))
-
-
-def _note_in_flight(progress: Progress, count: int) -> Progress:
-    last_index = progress.next_index - 1 + count
-    if not count:
-        return progress
-    if progress.is_probing:
-        return replace(progress, in_flight=(last_index,))
-    return replace(progress, next_index=last_index + 1, in_flight=(*progress.in_flight, last_index))
-
-
-def entries_from(server: Server, first: LogIndex) -> tuple[Entry, ...]:
-    """The next message's worth of entries: bounded in number and bytes, but never none where there is one."""
-    settings = server.settings
-    entries = server.log.entries(first, first + settings.max_entries_per_message - 1)
-    if sum([len(entry.command) for entry in entries]) <= settings.max_bytes_per_message:
-        return entries
-    return entries[: _count_within(entries, settings)]
-
-
-def _count_within(entries: Sequence[Entry], settings: Settings) -> int:
-    """How many of the entries fit into one message together; the first one always does."""
-    sizes = accumulate([len(entry.command) for entry in entries])
-    return max(sum(1 for size in sizes if size <= settings.max_bytes_per_message), 1)
+    return note_in_flight(progress, len(message.entries))
 
 
 def append_entries(server: Server, leader: Leader, next_index: LogIndex, entries: tuple[Entry, ...]) -> AppendEntries:
@@ -196,7 +159,7 @@ def on_append_entries_result(server: Server, sender: ServerId, result: AppendEnt
     role = server.role
     if not isinstance(role, Leader):
         return Transition(server, (Ignored("an answer to a leader that is one no more"),))
-    progress = _progress_of(role, sender)
+    progress = progress_of(role, sender)
     if progress is None or result.match_index > server.log.last_index:
         return Transition(server, (Ignored("an answer to what was never asked"),))
     heard = replace(
@@ -207,7 +170,7 @@ def on_append_entries_result(server: Server, sender: ServerId, result: AppendEnt
     if heard.sending is not None:
         moved = still_sending(server, heard, result)
     else:
-        moved = _advance(heard, result) if result.success else _back_up(server, heard, result)
+        moved = advance(heard, result) if result.success else back_up(server, heard, result)
     server = with_progress(server, role, moved)
     if result.success:
         server = _commit(server)
@@ -215,49 +178,6 @@ def on_append_entries_result(server: Server, sender: ServerId, result: AppendEnt
     if role.transfer is None or role.transfer.target != sender:
         return continued
     return hand_over_when_caught_up(*continued)
-
-
-def _progress_of(leader: Leader, server_id: ServerId) -> Progress | None:
-    for progress in leader.followers:
-        if progress.server_id == server_id:
-            return progress
-    return None
-
-
-def _advance(progress: Progress, result: AppendEntriesResult) -> Progress:
-    """Success: update match_index and next_index; neither ever decreases on an overtaken answer (paper 5.3)."""
-    match_index = max(progress.match_index, result.match_index)
-    next_index = match_index + 1 if progress.is_probing else max(progress.next_index, match_index + 1)
-    in_flight = () if progress.is_probing else tuple([last for last in progress.in_flight if last > match_index])
-    careful = progress.careful_until if match_index < progress.careful_until else 0
-    return replace(
-        progress,
-        match_index=match_index,
-        next_index=next_index,
-        is_probing=False,
-        in_flight=in_flight,
-        careful_until=careful,
-    )
-
-
-def _back_up(server: Server, progress: Progress, result: AppendEntriesResult) -> Progress:
-    """Refused: decrement next_index, a whole divergent term at a time (paper 5.3, end).
-
-    An answer that was overtaken says nothing: it names an entry that is known to match, or not the one being probed.
-    """
-    refused_index = result.prev_log_index
-    if refused_index <= progress.match_index or refused_index >= progress.next_index:
-        return progress
-    if progress.is_probing and refused_index != progress.next_index - 1:
-        return progress
-    next_index = result.conflict_index
-    if result.conflict_term:
-        last_of_term = server.log.last_index_of_term(result.conflict_term)
-        if last_of_term is not None:
-            next_index = last_of_term + 1
-    next_index = min(max(next_index, progress.match_index + 1), refused_index)
-    careful = progress.careful_until if progress.is_probing else max(progress.careful_until, progress.next_index - 1)
-    return replace(progress, next_index=next_index, is_probing=True, in_flight=(), careful_until=careful)
 
 
 def with_progress(server: Server, leader: Leader, progress: Progress) -> Server:
@@ -284,7 +204,7 @@ def on_peer_restarted(server: Server, server_id: ServerId) -> Transition:
     leader = server.role
     if not isinstance(leader, Leader):
         return Transition(server, (Ignored("only leaders keep track of their peers"),))
-    progress = _progress_of(leader, server_id)
+    progress = progress_of(leader, server_id)
     if progress is None:
         return Transition(server, (Ignored("not a peer"),))
     next_index = progress.next_index if progress.is_probing else progress.match_index + 1

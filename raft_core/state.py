@@ -23,7 +23,7 @@ from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
 
 
 class PendingRead(Struct, frozen=True):
-    """Reads that wait for `round` to be acknowledged by a majority (thesis 6.4)."""
+    """Reads that wait until a majority acknowledges `round`: one that was begun, or the next (thesis 6.4)."""
 
     round: int
     read_index: LogIndex
@@ -92,8 +92,7 @@ class Progress(Struct, frozen=True):
     in_flight: tuple[LogIndex, ...] = ()
     """Last index of each unanswered message that carried entries (of the probe, while probing), oldest first."""
     careful_until: LogIndex = 0
-    """Until this matches, few messages at a time: one was lost or overtaken, and those under way would be refused one
-    by one.  Were each refusal answered by a window full of messages, it would be a storm.  0: no such thing."""
+    """Until this matches, few messages at a time, lest refusals of what is under way make a storm; 0: no such thing."""
     acknowledged_round: int = 0
     """Highest `AppendEntries.round` the follower has answered in this term."""
     is_active: bool = True

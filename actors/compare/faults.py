@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from random import Random
@@ -78,7 +79,7 @@ class Misfortune:
         return None, None, None
 
 
-class _AtAMoment(Misfortune):
+class _AtAMoment(Misfortune, ABC):
     """Something that happens once, in a thread of its own.  What goes wrong there is raised at the end: a run without
     its fault is none of its cell."""
 
@@ -89,9 +90,9 @@ class _AtAMoment(Misfortune):
         self._at = 0.0
         self._error: BaseException | None = None
 
+    @abstractmethod
     def happen(self) -> None:
         """What happens."""
-        raise NotImplementedError
 
     def _wait(self) -> None:
         if not self._over.wait(self._after):

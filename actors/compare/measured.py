@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -129,27 +130,27 @@ def _leave(directory: Path, report: Report) -> None:
     beside.replace(path)
 
 
-class Probes:
+class Probes(ABC):
     """The probes of all peers of one run, wherever they live."""
 
     def __init__(self, measured: Measured) -> None:
         self.measured = measured
 
+    @abstractmethod
     def host(self) -> Host:
         """Where the peers are started."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self, process_ids: dict[ServerId, int]) -> None:
         """All begin to measure; `process_ids` of the peers that are up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, process_ids: dict[ServerId, int]) -> dict[ServerId, Report]:
         """All end; what those saw that are up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pause(self, server_id: ServerId, process_id: int, seconds: float) -> None:
         """Let a peer stand still; returns when it goes on."""
-        raise NotImplementedError
 
 
 class ProcessProbes(Probes):

@@ -31,7 +31,7 @@ from raft_core import (
     received,
     step,
 )
-from raft_core.replication import CAREFUL_WINDOW
+from raft_core.progress import CAREFUL_WINDOW
 
 Build = Callable[..., Server]
 Agree = Callable[[Server], Server]

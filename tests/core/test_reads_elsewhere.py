@@ -175,6 +175,18 @@ def test_what_followers_ask_while_a_round_is_unconfirmed_waits_for_the_next(elec
     assert _sent(effects) == [("n3", RequestReadIndexResult(1, (8,), 1))]
 
 
+def test_what_waits_for_a_round_of_the_lease_is_asked_for_when_that_is_confirmed(elect: Build) -> None:
+    """Such a round answers no read by itself; whoever waits behind it must not wait for the next heartbeat."""
+    leader = step(_committed(elect), HeartbeatTimeout()).server
+    waiting, effects = step(leader, received("n3", RequestReadIndex(1, (8,))))
+    assert _sent(effects) == []
+    asked, effects = step(waiting, received("n2", AppendEntriesResult(1, True, 1, 1, round=1)))
+    assert {message.round for _, message in _sent(effects) if isinstance(message, AppendEntries)} == {2}
+    assert RoundSent(2) in effects
+    _, effects = step(asked, received("n2", AppendEntriesResult(1, True, 1, 1, round=2)))
+    assert _sent(effects) == [("n3", RequestReadIndexResult(1, (8,), 1))]
+
+
 def test_a_round_that_is_lost_is_made_good_by_the_next_heartbeat(elect: Build) -> None:
     leader = _committed(elect, Settings(pre_vote=False))
     first = step(leader, received("n2", RequestReadIndex(1, (7,)))).server

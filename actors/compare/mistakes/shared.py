@@ -86,7 +86,7 @@ SHARED = (
     _mistake(
         "match index goes back on an overtaken reply",
         "Figure 2: increases monotonically",
-        "raft_core.replication",
+        "raft_core.progress",
         "match_index = max(progress.match_index, result.match_index)",
         "match_index = result.match_index",
     ),
