@@ -66,9 +66,10 @@ class Loader:
         end = self.began_ns + int(seconds * 1e9)
         calls: list[Call[int]] = []
         oldest = 0
-        while monotonic_ns() < end:
-            while self._under_way < clients or oldest == len(calls):  # one may never be answered
-                calls.append(self._submit())
+        while (now := monotonic_ns()) < end:
+            if self._under_way < clients or oldest == len(calls):  # one may never be answered
+                calls.append(self._submit(now))
+                continue
             _wait(calls[oldest])
             oldest += 1
             if oldest > 4096:
@@ -92,7 +93,7 @@ class Loader:
         for call in calls:
             _wait(call)
 
-    def _submit(self, due: int | None = None) -> Call[int]:
+    def _submit(self, due: int) -> Call[int]:
         number = self._count
         self._count += 1
         self._under_way += 1
@@ -100,9 +101,8 @@ class Loader:
         if number % SAMPLED == 0 and (sample := number // SAMPLED) < MOST_SAMPLES:
             arguments = _arguments(marked(sample, self._payload))
             self.samples[sample] = number
-        now = monotonic_ns()
-        self.invoked.append(now)
-        self.intended.append(now if due is None else due)
+        self.invoked.append(monotonic_ns())
+        self.intended.append(due)
         self.returned.append(0)
         self.results.append(0)
         call = self._client.submit_command("put", arguments, _decode, _OPTIONS)

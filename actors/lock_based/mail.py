@@ -24,14 +24,16 @@ class Mail(Generic[T]):
         self._is_woken = False
 
     def put(self, items: list[T]) -> None:
-        """Deposit `items` in order; nobody takes what is put after `close`."""
+        """Deposit `items` in order; dropped after `close` or `finish`."""
         with self._condition:
+            if self._is_closed:
+                return
             self._items.extend(items)
             self._condition.notify_all()
 
     def take(self, timeout: float | None = None) -> list[T] | None:
         """Wait for items and take all; [] if none came within `timeout` seconds or `wake` was called, None once it is
-        closed."""
+        closed, or finished and empty."""
         deadline = None if timeout is None else self._now() + timeout
         with self._condition:
             while not self._items and not self._is_closed:  # woken is not the same as "there is something"
@@ -40,7 +42,7 @@ class Mail(Generic[T]):
                     self._is_woken = False
                     return []
                 self._condition.wait(remaining)
-            if self._is_closed:
+            if not self._items:
                 return None
             items, self._items = self._items, []
             return items
@@ -52,7 +54,14 @@ class Mail(Generic[T]):
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Whoever waits, or comes, gets None."""
+        """Whoever waits, or comes, gets None; what is there is dropped."""
+        with self._condition:
+            self._items = []
+            self._is_closed = True
+            self._condition.notify_all()
+
+    def finish(self) -> None:
+        """Whoever waits, or comes, gets what is there, then None."""
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()

@@ -193,14 +193,13 @@ class LockedPeer:
 
     def send(self, to: ServerId, message: Message) -> None:
         """The interpreter's `Transport`, inside the lock.  What a replicator sends it may send at once, even while we
-        wait for our own disk (thesis 10.2.1); everything else goes when the lock has been given up.  So does what a
-        server that leaves is told: nobody replicates to it any more (thesis 4.2.2)."""
+        wait for our own disk (thesis 10.2.1); everything else goes when the lock has been given up."""
         self.lock.assert_owned()
         shared = self._shared
         if shared.last_frame[0] is not message:
             shared.last_frame = (message, encode_message(message))
         frame = shared.last_frame[1]
-        if isinstance(message, AppendEntries) and to in shared.interpreter.server.peers:
+        if isinstance(message, AppendEntries) and self._replicators.serve_locked(to, message.term):
             self._replicators.outbox_locked(to, message.term).put([frame])
         else:
             shared.to_do.append(partial(self._world.outlet(to).send, frame))

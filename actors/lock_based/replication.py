@@ -49,12 +49,21 @@ class Replicators:
         self._begin_heartbeats = begin_heartbeats
         self._heartbeat_interval = settings.heartbeat_interval / 1000
 
+    def serve_locked(self, to: ServerId, term: Term) -> bool:
+        """Is what this leader replicates in `term` sent by a replicator?  Also to a server that leaves: the entry that
+        says so goes the way of those before it, else it would overtake them and be refused (thesis 4.2.2)."""
+        self._lock.assert_owned()
+        shared = self._shared
+        return to in shared.interpreter.server.peers or (term == shared.replicated_term and to in shared.outboxes)
+
     def outbox_locked(self, follower: ServerId, term: Term) -> Mail[bytes]:
         """What the replicator of `follower` in `term` is to send; the first that is for it starts it."""
         self._lock.assert_owned()
         shared = self._shared
         if term != shared.replicated_term:
-            self._keep_outboxes_locked(frozenset())
+            for superseded in shared.outboxes.values():
+                superseded.close()
+            shared.outboxes = {}
             shared.replicated_term = term
         if follower not in shared.outboxes:
             outbox: Mail[bytes] = Mail(self._world.threads)
@@ -85,12 +94,12 @@ class Replicators:
                 outbox.wake()
 
     def _keep_outboxes_locked(self, followers: frozenset[ServerId]) -> None:
-        """Only these are replicated to, from now on."""
+        """Only these are replicated to, from now on; who leaves is still sent what is in its outbox."""
         self._lock.assert_owned()
         shared = self._shared
         for follower, outbox in shared.outboxes.items():
             if follower not in followers:
-                outbox.close()
+                outbox.finish()
         shared.outboxes = {name: outbox for name, outbox in shared.outboxes.items() if name in followers}
 
     def _replicate(self, follower: ServerId, outbox: Mail[bytes], term: Term) -> None:

@@ -187,6 +187,7 @@ def test_a_run_with_a_broken_core_is_not_sound(tmp_path: Path, monkeypatch: pyte
     assert len(broken(run)) >= 2  # the leader counts less than the others, and no trace comes out again
 
 
+@pytest.mark.usefixtures("open_fonts")
 def test_the_speed_of_a_run_with_a_broken_core_is_in_no_table(tmp_path: Path) -> None:
     """As users meet it: one sound cell, one that is not, and the program that was to compare them."""
     good, bad = cell_of("actors"), cell_of("locks")

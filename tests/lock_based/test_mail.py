@@ -52,6 +52,20 @@ def test_who_waits_is_woken_by_the_end() -> None:
     assert mail.take() is None
 
 
+def test_what_is_there_is_taken_before_a_finished_one_ends() -> None:
+    mail: Mail[int] = Mail(OsThreads())
+    assert while_it_waits(mail, mail.finish) == [None]
+    mail = Mail(OsThreads())
+    mail.put([1, 2])
+    mail.finish()
+    assert mail.take() == [1, 2]
+    assert mail.take() is None
+    mail = Mail(OsThreads())
+    mail.put([1, 2])
+    mail.close()
+    assert mail.take() is None
+
+
 def test_a_wake_up_without_a_reason_ends_no_wait() -> None:
     mail: Mail[int] = Mail(OsThreads())
 

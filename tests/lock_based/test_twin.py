@@ -14,6 +14,8 @@ import pytest
 from actors.cluster import Cluster, ClusterHandle, run_peers
 from actors.hosts import ThreadHost
 from actors.lock_based.peer import LockedPeer
+from actors.lock_based.wiring import LinkWorld
+from actors.lock_based.world import Outlet
 from actors.machines.counter import Counter
 from actors.replicated import machine_reference
 from actors.sim import SimCluster
@@ -140,16 +142,36 @@ def test_replicators_follow_members_that_change_within_a_term() -> None:
     simulated(body)
 
 
-def test_who_leaves_is_told_so_by_the_twin_too() -> None:
-    """Nobody replicates to it any more when the entry that says so is sent.  In real threads: green ones would send
-    everything that is deposited before they end."""
+class SlowOutlet:
+    """A link that takes its time."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+
+    def send(self, frame: bytes) -> None:
+        sleep(0.05)
+        self._outlet.send(frame)
+
+
+def test_who_leaves_is_told_so_by_the_twin_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody replicates to it any more when the entry that says so is sent: that must not overtake those before it,
+    which wait for a slow link, and these must still arrive.  In real threads: green ones send what is deposited."""
+    slow: list[str] = []
+    outlet = LinkWorld.outlet
+
+    def outlet_of(world: LinkWorld, server_id: str) -> Outlet:
+        return SlowOutlet(outlet(world, server_id)) if server_id in slow else outlet(world, server_id)
+
+    monkeypatch.setattr(LinkWorld, "outlet", outlet_of)
     with Counter.cluster(engine="threads", runtime="locks", timeout=PATIENCE) as counter:
         cluster = counter.cluster
-        assert counter.incr() == 1
         leader = cluster.leader()
         gone, stays = others(cluster, leader)
+        slow.append(gone)
+        for number in range(1, 11):
+            assert counter.incr() == number
         cluster.set_members([leader, stays])
-        deadline = monotonic() + 5.0
+        deadline = monotonic() + PATIENCE
         while (status := cluster.status()[gone]) is None or gone in status.voters:
             assert monotonic() < deadline, "it was never told"
             sleep(0.01)

@@ -25,7 +25,7 @@ LOCK_ONLY = (
                     self._is_woken = False
                     return []
                 self._condition.wait(remaining)
-            if self._is_closed:
+            if not self._items:
                 return None
             items, self._items = self._items, []
             return items
