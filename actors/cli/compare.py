@@ -38,7 +38,7 @@ IN_THE_PLAN = {"plan_name": "--quick, --star or --full", "only": "--only", "repe
     "seed": "--seed",
 }
 """Options that say what is measured: of an experiment that is there, its manifest does."""
-SCHEDULES = {"quick": 20, "star": 100, "full": 300}
+SCHEDULES = {"quick": 15, "star": 100, "full": 300}
 """How many are searched for each mistake, by plan."""
 NEEDED = ("numpy", "scipy", "matplotlib")
 

@@ -12,7 +12,7 @@ from actors.compare.environment import machine, versions
 from actors.compare.own_process import RunFailed, run_in_process
 from actors.compare.records import Cell, Experiment, Fault, Manifest, Planned, RecordError, Run
 
-SECONDS = {"quick": 0.6, "star": 1.0, "full": 3.0}
+SECONDS = {"quick": 0.5, "star": 1.0, "full": 3.0}
 """Of each measurement, by plan."""
 AT_LEAST: dict[Fault, float] = {"leader killed": 1.8, "follower paused": 3.0}
 """Seconds of a measurement in whose middle something happens: one must see how it goes on."""
@@ -84,7 +84,7 @@ def carry_on(experiment: Experiment, told: Callable[[int], None]) -> None:
 
 def expected_seconds(runs: Sequence[Planned], seconds: float) -> float:
     """About how long they take: the measurements, and what is around them on an ordinary machine."""
-    around = {"threads": 1.0, "processes": 2.2}
+    around = {"threads": 0.9, "processes": 1.3}
     return sum(_seconds_of(planned, seconds) + around[planned.cell.isolation] for planned in runs)
 
 

@@ -77,10 +77,10 @@ class UnknownFactor(ActorumError):
 
 
 def quick() -> tuple[tuple[Cell, int], ...]:
-    """About a minute: the four cells, their failover, and the noise floor, each with its number of repetitions."""
+    """Under two minutes: the four cells, their failover, and the noise floor, each with its number of repetitions."""
     four = tuple(Cell(runtime=runtime, isolation=isolation) for isolation, runtime in product(ISOLATIONS, RUNTIMES))
     return (
-        *((cell, 8) for cell in four),
+        *((cell, 7) for cell in four),
         *((replace(cell, fault="leader killed"), 4) for cell in four),
         *((replace(four[0], control="a/a", label=label), 5) for label in ("A", "B")),
     )

@@ -100,7 +100,7 @@ def test_schedules_are_searched_once_and_by_the_seed_of_the_experiment(
     compared("--seed", "5", "--repetitions", "1")
     compared("--resume")
     compared("--from", "report")
-    assert asked == [(20, 5)]
+    assert asked == [(15, 5)]
 
 
 def test_json_has_rows_and_sentences(made_up: list[Planned]) -> None:
@@ -133,7 +133,7 @@ def test_the_same_seed_plans_the_same_runs(made_up: list[Planned]) -> None:
 def test_full_says_how_long_it_takes_before_it_begins(made_up: list[Planned]) -> None:
     factors = ("peers=3", "load=closed", "fault=none", "control=")
     done = compared("--full", "--repetitions", "1", *(word for factor in factors for word in ("--only", factor)))
-    assert "144 runs, about 12 minutes; --only restricts them" in done.stderr
+    assert "144 runs, about 10 minutes; --only restricts them" in done.stderr
     assert len(made_up) == 144
 
 
