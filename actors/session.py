@@ -46,6 +46,7 @@ from actors.protocol import (
 )
 from actors.questions import Questions
 from actors.replies import SUCCESS, RefusalKind, decode_refusal, decode_reply
+from actors.routing import Routing
 from actors.under_way import Answer as Answer
 from actors.under_way import Batch, Command, Outgoing, Query, Told
 from actors.under_way import Question as Question
@@ -72,9 +73,8 @@ class Session:
     def __init__(self) -> None:
         self.session_id = 0
         """Number of the session in the cluster; 0 as long as it is not open."""
-        self.leader_id: ServerId | None = None
-        """Who is believed to lead."""
-        self._attached: list[ServerId] = []
+        self.routing = Routing()
+        """Whom it asks."""
         self._commands: dict[int, Command] = {}
         self._unsent: deque[int] = deque()
         self._queries: deque[Query] = deque()
@@ -85,8 +85,6 @@ class Session:
         self._is_opening = False
         self._pause_until = 0.0
         self._asked_around_at = 0.0
-        self._turn = 0
-        self._readers = 0
         self._seen_index: LogIndex = 0  # the latest entry whose effect some answer may have shown
         self._likely = 0  # commands that the last answer invites
 
@@ -118,7 +116,7 @@ class Session:
         """Ask one peer, once; `told` gets None if it goes away before it answers: then nobody knows what became of it.
         Returns the number by which `forget_inspection` knows it."""
         batch_id = self._new_batch_id()
-        if server_id in self._attached:
+        if server_id in self.routing.attached:
             self._questions.ask(batch_id, server_id, question, told, now)
         else:
             told(None)
@@ -192,15 +190,15 @@ class Session:
 
     def attached(self, server_id: ServerId) -> None:
         """Links to a peer are there."""
-        if server_id in self._attached:
+        if server_id in self.routing.attached:
             self.detached(server_id)
-        self._attached.append(server_id)
+        self.routing.attached.append(server_id)
 
     def detached(self, server_id: ServerId) -> None:
         """The links to a peer are gone: what it was asked is offered to another."""
-        if server_id in self._attached:
-            self._attached.remove(server_id)
-        self._forget_leader(server_id)
+        if server_id in self.routing.attached:
+            self.routing.attached.remove(server_id)
+        self.routing.forget_leader(server_id)
         self._take_back([batch_id for batch_id, batch in self._batches.items() if batch.server_id == server_id])
         self._questions.lost(server_id)
 
@@ -232,12 +230,12 @@ class Session:
             case Refused():
                 self._refused(server_id, message, now)
             case Abandoned():
-                self._forget_leader(server_id)
+                self.routing.forget_leader(server_id)
                 self._take_back([message.batch_id])
         return []
 
     def _results(self, batch: Batch, message: Results) -> list[Answer]:
-        self.leader_id = batch.server_id
+        self.routing.leader_id = batch.server_id
         self._seen_index = max(self._seen_index, message.index)
         batch.answered += len(message.replies)
         if batch.opens_session:
@@ -274,25 +272,15 @@ class Session:
         self._take_back([message.batch_id], refused=True)
         if message.overloaded:
             self._pause_until = now + REFUSED_PAUSE
-        elif message.leader_id in self._attached and message.leader_id != server_id:
-            self.leader_id = message.leader_id
-        else:
-            self._forget_leader(server_id)
+        elif not self.routing.redirect(server_id, message.leader_id):
+            self.routing.forget_leader(server_id)
             self._pause_until = now + REFUSED_PAUSE
 
     def _heard_of(self, status: Status) -> None:
         """Another leader than the one we wait for: the old one's answers will not come."""
-        if status.role == "leader" and status.server_id != self.leader_id:
-            self.leader_id = status.server_id
+        if status.role == "leader" and status.server_id != self.routing.leader_id:
+            self.routing.leader_id = status.server_id
             self._take_back([i for i, batch in self._batches.items() if batch.server_id != status.server_id])
-
-    def _forget_leader(self, server_id: ServerId) -> None:
-        """This peer could not help: if no leader is known, the next one is asked.  Once for all that this one refuses:
-        as many refusals at a time as there are peers would lead back to it, for ever."""
-        if server_id not in self._attached or self._target() == server_id:
-            self._turn += 1
-        if self.leader_id == server_id:
-            self.leader_id = None
 
     def _take_back(self, batch_ids: Iterable[int], *, refused: bool = False) -> None:
         """What these batches asked has to be asked again; the order of commands is kept.  Unless they were `refused`,
@@ -329,7 +317,7 @@ class Session:
     def outgoing(self, now: float) -> list[Outgoing]:
         """Everything that should be sent now."""
         messages, self._questions.unsent = self._questions.unsent, []
-        target = self._target()
+        target = self.routing.target
         if target is None or now < self._pause_until:
             return messages
         if self._unsent:
@@ -341,7 +329,7 @@ class Session:
                 messages.append(Outgoing(target, SubmitCommands(batch_id, (OPEN_SESSION_COMMAND,))))
         while self._queries:
             query = self._queries.popleft()
-            reader = self._reader(query, target)
+            reader = self.routing.reader(query, target)
             batch_id = self._register(Batch(reader, now, query=query))
             seen_index = self._seen_index if query.consistency == "session" else 0
             message = SubmitQuery(
@@ -349,29 +337,6 @@ class Session:
             )
             messages.append(Outgoing(reader, message))
         return messages
-
-    def _target(self) -> ServerId | None:
-        if self.leader_id in self._attached:
-            return self.leader_id
-        if not self._attached:
-            return None
-        return self._attached[self._turn % len(self._attached)]
-
-    def _reader(self, query: Query, target: ServerId) -> ServerId:
-        """Who is asked: for what anybody may have, everybody in turn.  Only once: where it was of no use, most likely
-        the leader is not heard, so the next one to ask is the leader."""
-        if query.consistency == "follower":
-            return self._follower() or target
-        if query.was_asked or (query.consistency != "session" and query.max_staleness is None):
-            return target
-        self._readers += 1
-        return self._attached[self._readers % len(self._attached)]
-
-    def _follower(self) -> ServerId | None:
-        """One of those that do not lead, each in its turn."""
-        followers = [server_id for server_id in self._attached if server_id != self.leader_id]
-        self._readers += 1
-        return followers[self._readers % len(followers)] if followers else None
 
     def _batches_for(self, target: ServerId, now: float) -> list[Outgoing]:
         lowest_pending = next(iter(self._commands))
@@ -412,10 +377,10 @@ class Session:
         self._asked_around_at = now
         late = [batch_id for batch_id, batch in self._batches.items() if now - batch.sent_at > RESEND]
         if late:
-            self._forget_leader(oldest.server_id)
+            self.routing.forget_leader(oldest.server_id)
             self._take_back(late)
         self._questions.ask_around(
-            self._attached, lambda number: InspectPeer(number, False), self._new_batch_id, now, RESEND
+            self.routing.attached, lambda number: InspectPeer(number, False), self._new_batch_id, now, RESEND
         )
 
 

@@ -20,9 +20,9 @@ def trace_page() -> str:
     parts += [_structure(kind, binary=True) for kind in (replay.Started, replay.Turn, replay.Outline)]
     parts += ["## A line for each event: `actorum check replay FILE -o jsonl`\n", LINES_HEAD, *_lines()]
     parts += ["### State\n", STATE_HEAD, _table(_fields_of(raft_core.Server, without="settings"))]
-    for kind in get_args(raft_core.state.Role):
+    for kind in get_args(raft_core.roles.Role):
         parts += [f"`role` of type `{kind.__struct_config__.tag}`:\n", _table(_fields_of(kind))]
-    parts += [_structure(kind) for kind in (raft_core.state.Progress, raft_core.state.PendingRead)]
+    parts += [_structure(kind) for kind in (raft_core.roles.Progress, raft_core.roles.PendingRead)]
     parts += ["## Values in both\n", _structure(raft_core.Entry), _structure(raft_core.Settings)]
     for title, union in (("Events", raft_core.Event), ("Effects", raft_core.Effect), ("Messages", raft_core.Message)):
         parts += [f"## {title}\n", EVENTS_HEAD[title], *(_structure(kind) for kind in get_args(union))]

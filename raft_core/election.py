@@ -27,7 +27,8 @@ from raft_core.events import ElectionTimeout
 from raft_core.messages import RequestPreVote, RequestPreVoteResult, RequestVote, RequestVoteResult, TimeoutNow
 from raft_core.quorum import VoteOutcome, election_outcome, is_quorum
 from raft_core.replication import become_leader
-from raft_core.state import Candidate, Follower, Leader, PreCandidate, Server, Transition, election_timeout
+from raft_core.roles import Candidate, Follower, Leader, PreCandidate
+from raft_core.state import Server, Transition, election_timeout
 from raft_core.transfer import give_up_transfer, successor, transfer_ended
 from raft_core.types import ServerId, Term
 

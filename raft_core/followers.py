@@ -16,7 +16,8 @@ from raft_core.configuration import Configured, configured
 from raft_core.effects import AppendToLog, Effect, Ignored, ResetElectionTimer, Send
 from raft_core.messages import AppendEntries, AppendEntriesResult
 from raft_core.reads import ask_again
-from raft_core.state import Follower, Leader, Server, Transition
+from raft_core.roles import Follower, Leader
+from raft_core.state import Server, Transition
 from raft_core.types import Entry, LogIndex, ServerId
 
 

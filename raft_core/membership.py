@@ -28,7 +28,8 @@ from raft_core.election import step_down
 from raft_core.events import ConfigurationProposed
 from raft_core.reads import has_committed_in_its_term
 from raft_core.replication import append_as_leader, replicate_to_all
-from raft_core.state import Leader, Progress, Server, Transition
+from raft_core.roles import Leader, Progress
+from raft_core.state import Server, Transition
 from raft_core.types import ServerId
 
 

@@ -24,7 +24,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from raft_core.state import Leader, Preference, Progress, Server, Transition
+from raft_core.roles import Leader, Preference, Progress
+from raft_core.state import Server, Transition
 from raft_core.transfer import begin_transfer
 from raft_core.types import Settings
 

@@ -17,7 +17,8 @@ from itertools import accumulate
 from msgspec.structs import replace
 
 from raft_core.messages import AppendEntriesResult
-from raft_core.state import Leader, Progress, Server
+from raft_core.roles import Leader, Progress
+from raft_core.state import Server
 from raft_core.types import Entry, LogIndex, ServerId, Settings
 
 CAREFUL_WINDOW = 16

@@ -29,7 +29,8 @@ from raft_core.events import LeaseExtended, ReadMode, ReadRequested
 from raft_core.messages import RequestReadIndex, RequestReadIndexResult
 from raft_core.quorum import quorum_reached
 from raft_core.replication import replicate_to_all
-from raft_core.state import Follower, Leader, PendingRead, Server, Transition
+from raft_core.roles import Follower, Leader, PendingRead
+from raft_core.state import Server, Transition
 from raft_core.types import ServerId
 
 

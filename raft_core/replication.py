@@ -25,8 +25,9 @@ from raft_core.messages import AppendEntries, AppendEntriesResult
 from raft_core.priorities import follow_preference
 from raft_core.progress import advance, back_up, entries_from, note_in_flight, progress_of, window_of
 from raft_core.quorum import quorum_reached
+from raft_core.roles import Leader, Progress
 from raft_core.snapshot_sending import replicate_snapshot, still_sending
-from raft_core.state import Leader, Progress, Server, Transition
+from raft_core.state import Server, Transition
 from raft_core.transfer import hand_over_when_caught_up
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId
 

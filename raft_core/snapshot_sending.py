@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from raft_core.effects import Effect, Send, SendSnapshotChunk
 from raft_core.messages import AppendEntries, AppendEntriesResult
-from raft_core.state import Leader, Progress, Server, SnapshotSending
+from raft_core.roles import Leader, Progress, SnapshotSending
+from raft_core.state import Server
 
 
 def replicate_snapshot(

@@ -32,8 +32,9 @@ from raft_core.followers import following
 from raft_core.log import Log
 from raft_core.messages import InstallSnapshot, InstallSnapshotResult
 from raft_core.replication import continue_with, with_progress
+from raft_core.roles import Leader, Progress, SnapshotSending
 from raft_core.snapshot_sending import chunk, has_all_up_to
-from raft_core.state import Incoming, Leader, Progress, Server, SnapshotSending, Transition
+from raft_core.state import Incoming, Server, Transition
 from raft_core.types import ServerId
 
 

@@ -88,6 +88,7 @@ from raft_core.replication import (
     on_peer_restarted,
     on_proposed,
 )
+from raft_core.roles import Follower, Leader
 from raft_core.snapshotting import (
     on_install_snapshot,
     on_install_snapshot_result,
@@ -96,7 +97,7 @@ from raft_core.snapshotting import (
     on_snapshot_taken,
     on_snapshot_unreadable,
 )
-from raft_core.state import Follower, Leader, Server, Transition
+from raft_core.state import Server, Transition
 from raft_core.transfer import on_transfer_requested
 from raft_core.tuning import on_settings_changed
 from raft_core.types import ServerId

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from raft_core.effects import Effect, ResetElectionTimer, Send, TransferEnded, TransferRefusal, TransferRefused
 from raft_core.events import TransferRequested
 from raft_core.messages import TimeoutNow
-from raft_core.state import Leader, Preference, Progress, Server, Transfer, Transition
+from raft_core.roles import Leader, Preference, Progress, Transfer
+from raft_core.state import Server, Transition
 from raft_core.types import ServerId
 
 

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from raft_core.effects import Effect, Ignored, ResetElectionTimer, ResetHeartbeatTimer
 from raft_core.events import SettingsChanged
-from raft_core.state import Follower, Leader, Server, Transition, election_timeout
+from raft_core.roles import Follower, Leader
+from raft_core.state import Server, Transition, election_timeout
 from raft_core.types import Settings
 
 _AT_LEAST: Final = {

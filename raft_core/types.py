@@ -72,7 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Entries a server may lack when it becomes a voter; a server that is no learner yet lacks all (thesis 4.2.1)."""
     snapshot_entries: int = 100_000
     """A server takes a snapshot when it has applied so many entries since the last one; 0: never by itself (paper 7).
-    It waits longer if the last snapshot was larger than what was applied since."""
+    It waits longer if the last snapshot was larger than what was applied since; servers with a large state take turns,
+    after half as many more or fewer."""
     snapshot_bytes: int = 64 << 20
     """The same in bytes of commands, whichever comes first."""
     snapshot_chunk_bytes: int = 256 << 10

@@ -12,9 +12,10 @@ from actors.cli.branches import Branches, branch_rows, branches_of
 from actors.cli.check_schedule import figure_option, show_schedule
 from actors.cli.output import Output, output_option, say
 from actors.errors import SafetyViolation
-from raft_core.verify.exploration import Explored, turns_of
+from raft_core.verify.exploration import Explored
 from raft_core.verify.exploration import explore as explore_bounds
 from raft_core.verify.exploration_cells import cell_rows
+from raft_core.verify.exploration_turns import turns_of
 from raft_core.verify.situations import Bounds
 
 EXAMPLES = """
@@ -44,6 +45,7 @@ Exit code: 6 if a schedule breaks a rule; the shortest one is shown.
 @click.option("--swaps", is_flag=True, help="Among them: one voter exchanged for another, in a joint phase.")
 @click.option("--snapshots", type=click.IntRange(0), default=0, show_default=True, help="Snapshots that are taken.")
 @click.option("--transfers", type=click.IntRange(0), default=0, show_default=True, help="Wishes for another leader.")
+@click.option("--leases", type=click.IntRange(0), default=0, show_default=True, help="Leases; reads go by them, then.")
 @click.option(
     "--under-way",
     type=click.IntRange(0),

@@ -17,7 +17,7 @@ from msgspec import Struct
 from actors.cli.output import table
 from raft_core import Entry, Received, Send, Server
 from raft_core.log import Log
-from raft_core.state import Progress
+from raft_core.roles import Progress
 from raft_core.verify.moments import Beginning, Happening, Moment
 from raft_core.verify.replay import Difference
 

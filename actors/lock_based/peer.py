@@ -62,6 +62,7 @@ from raft_core import (
     Message,
     PeerRestarted,
     Received,
+    Server,
     ServerId,
     Snapshot,
     SnapshotTaken,
@@ -115,29 +116,39 @@ class LockedPeer:
             self._note_snapshot,
             lambda saved: self._work.put([[saved]]),
         )
-        inline_disk = InlineDisk(disk, writes, deadlines, self._threads.clock)
-        interpreter = Interpreter(
-            server,
-            transport=self,
-            disk=inline_disk,
-            snapshots=disk,
-            applier=lambda work: self._work.put([work]),
-            replies=self,
-            deadlines=deadlines,
-            boundary=boundary,
-            recorder=recorder,
-            stamps=stamps_of(machine, self._threads.wall),
-        )
-        watch = self._threads.watch
-        self._shared = watch(
-            Shared(watch(interpreter, "interpreter", READS), inline_disk, watch(deadlines, "deadlines")),
-            "shared state",
+        self._shared = self._share(
+            server, deadlines, InlineDisk(disk, writes, deadlines, self._threads.clock), boundary, recorder
         )
         self._description = Description(self._shared, self.lock, world, writes, self._contacts, started, process_id)
         self._replicators = Replicators(
             self._shared, self.lock, world, self._crew, self._begin_heartbeats, config.settings
         )
-        self.recovered_index: LogIndex = interpreter.server.log.last_index
+        self.recovered_index: LogIndex = server.log.last_index
+
+    def _share(
+        self,
+        server: Server,
+        deadlines: Deadlines,
+        disk: InlineDisk,
+        boundary: Callable[[Effect], None] | None,
+        recorder: Recorder | None,
+    ) -> Shared:
+        """What the lock guards, and whoever looks sees to it that it does."""
+        interpreter = Interpreter(
+            server,
+            transport=self,
+            disk=disk,
+            snapshots=self._disk,
+            applier=lambda work: self._work.put([work]),
+            replies=self,
+            deadlines=deadlines,
+            boundary=boundary,
+            recorder=recorder,
+            stamps=stamps_of(self._machine, self._threads.wall),
+        )
+        watch = self._threads.watch
+        shared = Shared(watch(interpreter, "interpreter", READS), disk, watch(deadlines, "deadlines"))
+        return watch(shared, "shared state")
 
     def launch(self) -> None:
         """Start its threads."""

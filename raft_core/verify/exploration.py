@@ -15,8 +15,7 @@ Breadth first means that the first schedule that breaks a rule is a shortest one
 370,000, and would hide a part of the search.  Equal but for the names of servers is equal (`symmetry`).
 
 `Bounds.forgets_answered` leaves out messages that by the paper's rules can never matter again (answers of an older
-term, answers to a role that is gone): far fewer situations.  A core that takes such messages is broken in a way that
-only a search without it finds.
+term, or to a role that is gone).  A core that takes such messages is broken in a way that only a search without finds.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from raft_core.effects import Send
 from raft_core.events import Received
+from raft_core.state import Server
 from raft_core.types import Settings
 from raft_core.verify.exploration_cells import Cell
+from raft_core.verify.exploration_leases import with_leases
 from raft_core.verify.exploration_rules import Rules
 from raft_core.verify.exploration_starts import Election, after_elections
 from raft_core.verify.exploration_wishes import happenings
 from raft_core.verify.invariants import Violation
 from raft_core.verify.local_states import Atlas, LocalNumber, PacketNumber
-from raft_core.verify.simulation import Turn
 from raft_core.verify.situations import Action, Bounds, Situation, Spent
 from raft_core.verify.symmetry import Symmetry
 from raft_core.verify.violation import fallen_over
@@ -75,7 +74,8 @@ class Explorer:
         self.names = tuple(f"n{number}" for number in range(1, bounds.servers + 1))
         settings = Settings(
             pre_vote=bounds.pre_vote,
-            check_quorum=False,
+            check_quorum=bool(bounds.leases),
+            lease_reads=bool(bounds.leases),
             max_entries_per_message=bounds.entries_per_message,
             trailing_entries=0,
         )
@@ -179,13 +179,19 @@ class Explorer:
     def _at(self, situation: Situation, place: int, number: LocalNumber) -> Iterator[tuple[Action, Situation]]:
         """What may happen at one server, apart from messages."""
         spent, server = situation.spent, self.atlas.locals[number].server
-        for what, event, more in happenings(situation, server, self.names, self.bounds):
+        wishes = happenings(situation, server, self.names, self.bounds)
+        if self.bounds.leases:
+            wishes = with_leases(wishes, server, self._servers(situation), self.bounds, spent)
+        for what, event, more in wishes:
             yield from self._happens(situation, Action(what, place, event), place, self.atlas.event(event), more)
         if spent.crashes < self.bounds.crashes:
             more = spent._replace(crashes=spent.crashes + 1)
             again = self.atlas.restarted(number)
             after = self._with(situation, place, again, situation.packets, more)
             yield Action("crash", place, None), after
+
+    def _servers(self, situation: Situation) -> list[Server]:
+        return [self.atlas.locals[number].server for number in situation.locals]
 
     def _arrival(self, packet: PacketNumber) -> tuple[int, int, Action, Action]:
         known = self._arrivals.get(packet)
@@ -266,30 +272,3 @@ def explore(
     """Search everything within `bounds`, or until `most` situations were found; see `Explorer.run`.  With `elections`
     the search begins behind these."""
     return Explorer(bounds, elections).run(most, told)
-
-
-def turns_of(bounds: Bounds, schedule: tuple[Action, ...]) -> list[Turn]:
-    """What the servers do in a schedule; a crash shows as the server that came back.  If the core falls over, the last
-    turn is the one that makes it."""
-    explorer = Explorer(bounds)
-    atlas, locals_ = explorer.atlas, list(explorer.start().locals)
-    turns: list[Turn] = []
-    for number, action in enumerate(schedule, start=1):
-        at, name, local = number * 1_000, explorer.names[action.place], locals_[action.place]
-        restarted = atlas.restarted(local)
-        if action.event is not None:
-            try:
-                outcome = atlas.outcome(local, atlas.event(action.event))
-            except Exception:
-                return [*turns, Turn(at, name, (action.event,), (), atlas.locals[local].server)]
-            local, sent = outcome.after, outcome.sent
-            if action.cut is not None:
-                restarted, sent = outcome.cuts[action.cut]
-            packets = [atlas.packets[packet] for packet in sorted(sent)]
-            effects = tuple(Send(packet.to, packet.message) for packet in packets)
-            turns.append(Turn(at, name, (action.event,), effects, atlas.locals[local].server))
-        if action.event is None or action.cut is not None:
-            local = restarted
-            turns.append(Turn(at, name, (), (), atlas.locals[local].server))
-        locals_[action.place] = local
-    return turns

@@ -14,7 +14,8 @@ from typing import TypeAlias, get_args
 
 from raft_core.events import Event, Received
 from raft_core.messages import Message
-from raft_core.state import Role, Server
+from raft_core.roles import Role
+from raft_core.state import Server
 
 Cell: TypeAlias = tuple[str, str]
 """A role, and a kind of event; for a message that arrives, of which kind it is."""

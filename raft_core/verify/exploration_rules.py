@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from raft_core.configuration import configured, decode_configuration
 from raft_core.messages import AppendEntriesResult, RequestPreVoteResult, RequestVoteResult
-from raft_core.state import Candidate, Follower, Leader, Server
+from raft_core.roles import Candidate, Follower, Leader
+from raft_core.state import Server
 from raft_core.types import EntryKind, LogIndex
 from raft_core.verify.invariants import Violation
 from raft_core.verify.local_states import Atlas, LocalNumber, LocalState, Outcome, PacketNumber

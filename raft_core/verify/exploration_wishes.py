@@ -19,11 +19,13 @@ from raft_core.events import (
     Event,
     HeartbeatTimeout,
     Proposed,
+    ReadMode,
     ReadRequested,
     SnapshotTaken,
     TransferRequested,
 )
-from raft_core.state import Leader, Server
+from raft_core.roles import Leader
+from raft_core.state import Server
 from raft_core.types import ServerId
 from raft_core.verify.situations import Bounds, Situation, Spent
 
@@ -60,7 +62,8 @@ def _clients(situation: Situation, bounds: Bounds) -> Iterator[Wish]:
         yield Wish("propose", proposed, spent._replace(commands=spent.commands + 1))
     if spent.reads < bounds.reads:
         # The number of a read says how much was committed when it was asked for: that much it must see.
-        asked = ReadRequested((len(situation.committed),))
+        mode = ReadMode.LEASE if bounds.leases else ReadMode.LEADER
+        asked = ReadRequested((len(situation.committed),), mode)
         yield Wish("read", asked, spent._replace(reads=spent.reads + 1))
 
 

@@ -31,7 +31,8 @@ from collections.abc import Sequence
 from raft_core.configuration import Configuration, Configured, Snapshot
 from raft_core.effects import AppendToLog, CompactLog, PersistEffect, PersistTermAndVote, ReceiveSnapshotChunk
 from raft_core.log import Log
-from raft_core.state import Candidate, Leader, Progress, Server
+from raft_core.roles import Candidate, Leader, Progress
+from raft_core.state import Server
 from raft_core.types import Entry, LogIndex, ServerId, Term
 from raft_core.verify.member_rules import decides
 from raft_core.verify.promises import Promises, Stored, Violation

@@ -34,7 +34,8 @@ from raft_core.effects import (
 )
 from raft_core.events import Applied, Event, LogPersisted, SnapshotReceived, SnapshotTaken, SnapshotUnreadable
 from raft_core.messages import InstallSnapshot, Message
-from raft_core.state import Leader, Server, restore
+from raft_core.roles import Leader
+from raft_core.state import Server, restore
 from raft_core.step import step
 from raft_core.types import Entry, LogIndex, ServerId, Settings, Term
 from raft_core.verify.exploration_cells import Cell, cell_of

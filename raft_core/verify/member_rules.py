@@ -18,7 +18,8 @@ from collections.abc import Sequence, Set
 
 from raft_core.configuration import Configuration, Configured, decode_configuration
 from raft_core.effects import ConfigurationCommitted
-from raft_core.state import Leader, Server
+from raft_core.roles import Leader
+from raft_core.state import Server
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId
 from raft_core.verify.violation import Violation
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raft_core.events import PeerRestarted
-from raft_core.state import Leader
+from raft_core.roles import Leader
 from raft_core.types import ServerId
 from raft_core.verify.simulated_server import SimulatedServer
 

@@ -26,7 +26,8 @@ from raft_core.messages import (
     RequestVoteResult,
     TimeoutNow,
 )
-from raft_core.state import Candidate, Follower, Leader, PreCandidate, Server
+from raft_core.roles import Candidate, Follower, Leader, PreCandidate
+from raft_core.state import Server
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId, Term
 from raft_core.verify.member_rules import MemberRules, decides
 from raft_core.verify.violation import Violation

@@ -26,7 +26,7 @@ from raft_core.events import (
     SettingsChanged,
     TransferRequested,
 )
-from raft_core.state import Leader
+from raft_core.roles import Leader
 from raft_core.types import Settings
 from raft_core.verify.script_arguments import (
     CommandError,

@@ -14,7 +14,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from raft_core.messages import AppendEntriesResult, Message, RequestPreVote, RequestVote, RequestVoteResult
-from raft_core.state import Leader, Server
+from raft_core.roles import Leader
+from raft_core.state import Server
 from raft_core.types import Entry, LogIndex, ServerId, Term
 from raft_core.verify.script_words import entry_words, name_words
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from raft_core.state import Leader, Server
+from raft_core.roles import Leader
+from raft_core.state import Server
 from raft_core.types import ServerId
 from raft_core.verify.script_cluster import Cluster, Host
 from raft_core.verify.script_words import (

@@ -57,7 +57,8 @@ from raft_core.messages import (
     RequestVoteResult,
     TimeoutNow,
 )
-from raft_core.state import Progress, Server
+from raft_core.roles import Progress
+from raft_core.state import Server
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId
 
 

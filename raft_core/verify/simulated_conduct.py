@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from raft_core.events import DiskRecovered, DiskStalled, Event, HeartbeatTimeout, SettingsChanged
-from raft_core.state import Follower, Leader, Server
+from raft_core.roles import Follower, Leader
+from raft_core.state import Server
 from raft_core.types import ServerId, Settings
 from raft_core.verify.simulated_clock import ELECTION, HEARTBEAT
 from raft_core.verify.violation import Violation

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from raft_core.events import ConfigurationProposed, ElectionTimeout, Event, ReadRequested, Received, TransferRequested
-from raft_core.state import Follower, Leader, Server
+from raft_core.roles import Follower, Leader
+from raft_core.state import Server
 from raft_core.types import ServerId
 from raft_core.verify.member_rules import decides
 from raft_core.verify.violation import Violation

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from raft_core.configuration import Configuration
 from raft_core.effects import ConfigurationAccepted, ConfigurationRefused, TransferEnded, TransferRefused
 from raft_core.events import ConfigurationProposed, SettingsChanged, TransferRequested
-from raft_core.state import Leader, Server
+from raft_core.roles import Leader
+from raft_core.state import Server
 from raft_core.types import ServerId
 from raft_core.verify.adversary import other_settings
 from raft_core.verify.simulated_server import SimulatedServer

@@ -34,7 +34,8 @@ from raft_core.effects import (
 )
 from raft_core.events import Event, SettingsChanged
 from raft_core.messages import AppendEntries, TimeoutNow
-from raft_core.state import Follower, restore
+from raft_core.roles import Follower
+from raft_core.state import restore
 from raft_core.step import step
 from raft_core.types import ServerId
 from raft_core.verify.simulated_clock import CONTACT, ELECTION, HEARTBEAT, TIMERS, SimulatedClock

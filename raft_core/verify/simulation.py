@@ -27,7 +27,8 @@ from msgspec import msgpack
 
 from raft_core.effects import Effect, Send
 from raft_core.events import Event, Received
-from raft_core.state import Leader, Server
+from raft_core.roles import Leader
+from raft_core.state import Server
 from raft_core.types import ServerId
 from raft_core.verify.adversary import Adversary, drawn
 from raft_core.verify.history import NotLinearizable, Undecided

@@ -34,6 +34,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """With so many of the servers the cluster begins; 0: with all of them.  The others start empty."""
     snapshots: int = 0
     transfers: int = 0
+    leases: int = 0
+    """How often a leader begins to rely on a lease; reads are by lease then, where there is one."""
     repetitions: int = 0
     """Messages that arrive and stay under way."""
     entries_per_message: int = 1
@@ -55,6 +57,7 @@ class Spent(NamedTuple):
     snapshots: int = 0
     transfers: int = 0
     timeouts: int = 0
+    leases: int = 0
 
 
 Committed: TypeAlias = tuple[tuple[Term, Entry], ...]
@@ -76,8 +79,8 @@ class Action(NamedTuple):
     """One thing that happens."""
 
     what: str
-    """deliver, repeat, timeout, heartbeat, propose, read, change, snapshot, transfer, crash; "..., crash" if the server
-    falls in the middle."""
+    """deliver, repeat, timeout, contact expired, heartbeat, propose, read, lease, lease over, change, snapshot,
+    transfer, crash; "..., crash" if the server falls in the middle."""
     place: int
     """Of the server in the list of names."""
     event: Event | None

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from raft_core.configuration import Configuration, Configured, Snapshot, configuration_entry, decode_configuration
 from raft_core.log import Log
 from raft_core.messages import AppendEntries, InstallSnapshot, Message, RequestPreVote, RequestVote, TimeoutNow
-from raft_core.state import Candidate, Follower, Incoming, Leader, PreCandidate, Progress, Role, Server
+from raft_core.roles import Candidate, Follower, Leader, PreCandidate, Progress, Role
+from raft_core.state import Incoming, Server
 from raft_core.types import Entry, EntryKind, ServerId
 from raft_core.verify.local_states import Atlas, LocalNumber, LocalState, Packet, PacketNumber
 from raft_core.verify.situations import Committed

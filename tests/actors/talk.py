@@ -34,7 +34,7 @@ class Talk:
         self.answered: dict[str, bytes] = {}
         for name in NAMES:
             self.session.attached(name)
-        self.session.leader_id = leader
+        self.session.routing.leader_id = leader
         if is_open:
             self.session.session_id = SESSION
 

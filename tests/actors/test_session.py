@@ -227,7 +227,7 @@ def test_who_answers_is_the_leader() -> None:
     talk.submit()
     ((server_id, batch_id, _),) = talk.batches()
     talk.hear(server_id, Results(batch_id, 0, replies(1)))
-    assert talk.session.leader_id == server_id
+    assert talk.session.routing.leader_id == server_id
 
 
 # --- refusals and losses ----------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_a_refusal_without_a_hint_is_followed_by_a_pause() -> None:
     talk.submit()
     talk.out()
     talk.hear("n1", Refused(1, False, None))
-    assert talk.session.leader_id is None and talk.out() == []
+    assert talk.session.routing.leader_id is None and talk.out() == []
     assert talk.session.next_tick(talk.now) == talk.now + REFUSED_PAUSE
     talk.now += REFUSED_PAUSE
     assert [sequences for _, _, sequences in talk.batches()] == [[1]]
@@ -299,7 +299,7 @@ def test_a_hint_to_the_refuser_itself_or_to_somebody_unknown_is_none() -> None:
         talk.submit()
         talk.out()
         talk.hear("n1", Refused(1, False, hint))
-        assert talk.session.leader_id is None and talk.out() == []
+        assert talk.session.routing.leader_id is None and talk.out() == []
 
 
 def test_an_overloaded_leader_stays_the_leader_and_gets_a_pause() -> None:
@@ -307,7 +307,7 @@ def test_an_overloaded_leader_stays_the_leader_and_gets_a_pause() -> None:
     talk.submit()
     talk.out()
     talk.hear("n1", Refused(1, True, None))
-    assert talk.session.leader_id == "n1" and talk.out() == []
+    assert talk.session.routing.leader_id == "n1" and talk.out() == []
     talk.now += REFUSED_PAUSE
     assert talk.batches() == [("n1", 2, [1])]
 
@@ -339,7 +339,7 @@ def test_losing_a_link_loses_only_what_went_over_it() -> None:
     talk.submit()
     talk.out()
     talk.session.detached("n2")
-    assert talk.out() == [] and talk.session.leader_id == "n1"
+    assert talk.out() == [] and talk.session.routing.leader_id == "n1"
 
 
 def test_a_peer_that_is_attached_again_lost_what_it_was_asked() -> None:
@@ -357,7 +357,7 @@ def test_every_command_carries_the_lowest_number_without_an_answer() -> None:
     talk.hear("n1", Results(1, 0, replies(2)))
     talk.submit()
     talk.hear("n1", Abandoned(1))
-    talk.session.leader_id = "n1"
+    talk.session.routing.leader_id = "n1"
     (_, message), *_ = talk.out()
     assert [(e.sequence, e.lowest_pending) for e in talk.envelopes(message)] == [(3, 3), (4, 3)]
 

@@ -29,8 +29,9 @@ from raft_core import (
     step,
 )
 from raft_core.verify import local_states
-from raft_core.verify.exploration import Explorer, explore, turns_of
+from raft_core.verify.exploration import Explorer, explore
 from raft_core.verify.exploration_rules import never_matters
+from raft_core.verify.exploration_turns import turns_of
 from raft_core.verify.situations import Bounds, Situation
 from raft_core.verify.spacetime import space_time_table
 

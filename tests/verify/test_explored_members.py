@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from raft_core import Configuration, Entry, Server, membership, quorum
 from raft_core.configuration import configuration_entry
-from raft_core.verify.exploration import Explorer, explore, turns_of
+from raft_core.verify.exploration import Explorer, explore
 from raft_core.verify.exploration_starts import Election
+from raft_core.verify.exploration_turns import turns_of
 from raft_core.verify.situations import Bounds, Situation
 from raft_core.verify.symmetry import renamed_entries
 

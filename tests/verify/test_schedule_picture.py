@@ -13,7 +13,7 @@ from raft_core.messages import RequestVoteResult
 from raft_core.state import restore
 from raft_core.step import step
 from raft_core.types import ServerId
-from raft_core.verify.exploration import turns_of
+from raft_core.verify.exploration_turns import turns_of
 from raft_core.verify.recording import recorded
 from raft_core.verify.rerun import rerun
 from raft_core.verify.schedule_picture import schedule_page
