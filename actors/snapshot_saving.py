@@ -12,6 +12,9 @@ Rules of the file:
 3. The copy writes under a name that nobody reads.  The original gives the file its own, when the copy has said that it
    is durable.
 4. It cannot be stuck: a copy that says nothing for `PATIENCE` is killed, and the next snapshot is another attempt.
+5. It shall not be felt: a copy of the copy does the work, in time that nobody else wants (SCHED_IDLE).  If there is no
+   such time, the copy ends it and does the work itself, with a lower priority than those who serve, but with one.
+   (Without privileges nobody leaves SCHED_IDLE again; hence two of them.)
 
 Only the thread that forks lives on in the copy, so it touches no lock that another thread may have held: it encodes,
 hashes and writes, which need none of Python's.
@@ -44,7 +47,9 @@ CAN_COPY: Final = sys.platform == "linux"
 SMALL: Final = 32 << 10
 """Bytes below which a copy of the process costs more than it spares."""
 POLITENESS: Final = 10
-"""By how much a copy's priority is lower: it shall not take the processor from those who serve, nor wait for ever."""
+"""By how much a copy's priority is lower that does not wait for idle time."""
+STARVED: Final = 2.0
+"""Seconds in which who waits for idle time must have got a tenth of a processor, or have ended."""
 PATIENCE: Final = 600.0
 """Seconds after which a copy that says nothing is killed."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -91,7 +96,8 @@ class SavingBehind:
     def _be_the_copy(self, original: int, writer: int, index: LogIndex, term: Term, configured: Configured) -> NoReturn:
         try:
             self._cut_loose(original, writer)
-            os.write(writer, self._report(index, term, configured))
+            report = self._report_in_idle_time(index, term, configured)
+            os.write(writer, report or self._report(index, term, configured))
         finally:
             os._exit(0)
 
@@ -99,10 +105,39 @@ class SavingBehind:
         """Be nobody's peer, and nobody's heir: see rule 2."""
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
+        self._end_with(original)
+        os.nice(POLITENESS)
+
+    def _end_with(self, original: int) -> None:
         self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != original:
             os._exit(1)
-        os.nice(POLITENESS)
+
+    def _report_in_idle_time(self, index: LogIndex, term: Term, configured: Configured) -> bytes:
+        """What a copy of this copy has to say; nothing if there is no idle time."""
+        parent = os.getpid()
+        reader, writer = os.pipe()
+        try:
+            idler = os.fork()
+        except OSError:
+            return b""
+        if idler == 0:
+            try:
+                self._end_with(parent)
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+                os.write(writer, self._report(index, term, configured))
+            finally:
+                os._exit(0)
+        os.close(writer)
+        before = 0.0
+        while not (report := _everything(reader, STARVED)):
+            used = _processor_seconds(idler)
+            if used - before < STARVED / 10:
+                break
+            before = used
+        os.kill(idler, signal.SIGKILL)
+        os.waitpid(idler, 0)
+        return report
 
     def _report(self, index: LogIndex, term: Term, configured: Configured) -> bytes:
         try:
@@ -115,7 +150,7 @@ class SavingBehind:
     # --- in the original, in a thread that waits ----------------------------------------------------------------------
 
     def _wait(self, copy: int, reader: int, tell: Tell) -> None:
-        report = _everything(reader)
+        report = _everything(reader, PATIENCE)
         os.close(reader)
         with suppress(ProcessLookupError):
             os.kill(copy, signal.SIGKILL)  # it has said all, or nothing in time
@@ -134,9 +169,16 @@ class SavingBehind:
             return error
 
 
-def _everything(reader: int) -> bytes:
-    """What is written until the other end is closed, or `PATIENCE` is over."""
-    said, deadline = b"", monotonic() + PATIENCE
+def _processor_seconds(process: int) -> float:
+    """Used by it so far."""
+    with open(f"/proc/{process}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _everything(reader: int, patience: float) -> bytes:
+    """What is written until the other end is closed, or `patience` is over."""
+    said, deadline = b"", monotonic() + patience
     while select.select([reader], [], [], max(0.0, deadline - monotonic()))[0]:
         if not (more := os.read(reader, 65536)):
             break

@@ -4,6 +4,8 @@ A snapshot is due when enough entries, or enough bytes of commands, were applied
 as many bytes were applied as the last one had.  So taking snapshots costs at most as much again as writing the log,
 however large the state grows (paper 7: "when the log reaches a fixed size in bytes"; thesis 5.1.3).
 
+Peers whose state is large do not all save at once: each has its turn at indexes of its own.
+
 Saving may go on behind the applier (`snapshot_saving`); one snapshot is under way at a time.
 
 A machine that cannot be saved is told of once, and again by whoever asks for a snapshot by hand; its log grows.  For
@@ -21,7 +23,7 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 from actors.errors import ActorumError, SnapshotFailed
 from actors.machine import MachineHost
 from actors.storage.port import DiskFull, Snapshots, StorageError
-from raft_core import Configured, Entry, LogIndex, Settings, Snapshot, Term
+from raft_core import Configured, Entry, LogIndex, ServerId, Settings, Snapshot, Term
 from raft_core.configuration import decode_configuration
 from raft_core.types import EntryKind
 
@@ -30,6 +32,9 @@ LOG = logging.getLogger("actorum.snapshots")
 
 ENTRY_BYTES = 16
 """What an entry costs in the log besides its command, about."""
+
+LARGE: Final = 1 << 20
+"""Bytes of a state from which on peers take turns."""
 
 _CONFIGURATION: Final = EntryKind.CONFIGURATION
 """Every entry is compared with it, and a member of an enumeration takes long to look up."""
@@ -99,6 +104,7 @@ class SnapshotTaker:
         base: Configured,
         stands_behind: Callable[[LogIndex], None] = lambda index: None,
         saver: Saver | None = None,
+        server_id: ServerId = "",
     ) -> None:
         """`base`: the latest members among what is applied; `latest`: the snapshot that the machine came from;
         `stands_behind` is told from where on the machine needs none any more."""
@@ -107,6 +113,7 @@ class SnapshotTaker:
         self._saver = saver or SavingHere(machine, snapshots)
         self.settings = settings
         """They may be replaced while it runs."""
+        self._server_id = server_id
         self._configured = base
         self._last_included: tuple[LogIndex, Term] = (0, 0)
         self._saved_index: LogIndex = 0
@@ -141,9 +148,7 @@ class SnapshotTaker:
 
     def take_if_due(self, tell: Tell = _nobody) -> Snapshot | None:
         """Take one if it is time; see `take`."""
-        settings = self.settings
-        enough = self._entries >= settings.snapshot_entries or self._bytes >= settings.snapshot_bytes
-        if not enough or self._bytes < self._last_size or not settings.snapshot_entries or self.is_under_way:
+        if self.is_under_way or self._bytes < self._last_size or not self._has_enough:
             return None
         try:
             return self.take(tell)
@@ -152,6 +157,23 @@ class SnapshotTaker:
                 raise
             self._warn(error)
             return None
+
+    @property
+    def _has_enough(self) -> bool:
+        every, size = self.settings.snapshot_entries, self.settings.snapshot_bytes
+        if not every:
+            return False
+        return self._bytes >= size or (2 * self._entries >= every and self._entries >= every + self._shift(every))
+
+    def _shift(self, every: int) -> int:
+        """How many more entries than `every` until this server's turn, at most half as many more or fewer: servers
+        with a large state take turns at different indexes, a full round apart."""
+        servers = self._configured.configuration.servers
+        if self._last_size < LARGE or self._server_id not in servers:
+            return 0
+        turn = servers.index(self._server_id) * every // len(servers)
+        shift = (turn - self._saved_index) % every
+        return shift if 2 * shift <= every else shift - every
 
     def _warn(self, error: ActorumError) -> None:
         if not self._is_unsavable:

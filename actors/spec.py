@@ -121,4 +121,6 @@ def restored(config: PeerConfig, disk: Disk, machine: MachineHost, randomness: R
         machine.restore(disk.snapshots.load(snapshot))
     base, keeper = server.configurations[0], disk.keeper
     saver = saver_of(machine, disk.snapshots, behind=disk.saves_behind)
-    return server, SnapshotTaker(machine, disk.snapshots, config.settings, snapshot, base, keeper.stands_behind, saver)
+    return server, SnapshotTaker(
+        machine, disk.snapshots, config.settings, snapshot, base, keeper.stands_behind, saver, config.server_id
+    )

@@ -8,8 +8,12 @@ only for the restarts:
 
 * *bounds*: all commands, with snapshots as they come by default; resident memory and bytes on disk of each peer, every
   twentieth of the way;
-* *snapshots under load*: windows without a snapshot, and windows in which all three peers are told to take one, from
-  the first request to the last answer, by turns and as long as the ones before them, for what may go wrong meanwhile;
+* *snapshots under load*: windows without a snapshot, windows in which one peer after the other is told to take one (so
+  they come by themselves, where the state is large), and windows in which all three are told at once: each from the
+  first request to the last answer, or a `MOMENT` where that is shorter;
+* *a follower that fell behind*, three times: it is stopped until the log of the others begins behind its own, and then
+  sent their snapshot; the throughput before it was stopped, and from its going on until it has applied all that was
+  committed at that moment;
 * *a fresh peer under load*, three times: its process is started first; then how long it takes from the request that it
   become a learner until it has applied all that was committed at that moment; the throughput before, meanwhile, and
   afterwards, when there is one more to serve; then it is removed;
@@ -25,17 +29,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import median
 from time import perf_counter, sleep
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from actors.calls import Call
 from actors.client import Client
@@ -44,57 +47,19 @@ from actors.machines.counter import Counter
 from actors.machines.key_value import KeyValue
 from actors.supervisor import Supervisor
 from benchmarks.measuring import TICKS, host, resident_mib, write_json
+from benchmarks.million_figures import SHARES, Figures, Sample, Window, table
 from benchmarks.million_load import Load, Submit
 from raft_core import Settings
 
 KEYS = 100_000
 VALUE = "x" * 180
-SHARES = 20
-"""Samples on the way."""
 WINDOW = 2.0
 """Seconds without a snapshot, at least."""
+MOMENT = 0.25
+"""Seconds that are looked at when something is over sooner."""
 FRESH = 3
-"""Fresh peers, one after the other."""
+"""Fresh peers, and followers that fell behind, one after the other."""
 PATIENCE = 60.0
-
-
-@dataclass
-class Sample:
-    """One moment of the run; memory and disk by peer, in MiB."""
-
-    commands: int
-    seconds: float
-    resident: dict[str, float]
-    disk: dict[str, float]
-
-
-class Window(NamedTuple):
-    """Some time under load."""
-
-    commands: int
-    seconds: float
-    processor: float
-    """Seconds of processor time, of all processes."""
-    elections: int
-
-
-@dataclass
-class Figures:
-    """One run."""
-
-    machine: str
-    storage: str
-    in_flight: int
-    commands: int = 0
-    seconds: float = 0.0
-    samples: list[Sample] = field(default_factory=list)
-    snapshot_mib: float = 0.0
-    longest_gap: float = 0.0
-    """Seconds without an answer while snapshots were taken or sent."""
-    windows: dict[str, list[Window]] = field(default_factory=dict)
-    """Of each kind: quiet, taking; before, sending, after."""
-    restart_of_one: float = 0.0
-    restart_of_all: float = 0.0
 
 
 class Run:
@@ -114,6 +79,7 @@ class Run:
             self._window("all", load, lambda: self._bounds(load, commands, tell))
             load.longest_gap = 0.0
             self._snapshots_under_load(load, windows, tell)
+            self._followers_behind(load, tell)
             self._fresh_peers(load, tell)
             self.figures.longest_gap = load.longest_gap
         finally:
@@ -126,6 +92,8 @@ class Run:
         processes = [os.getpid(), *(one for name, (_, _, one) in members.items() if name != fresh)]
         term, answered, used, began = self._term(), load.answered, _processor(processes), perf_counter()
         work()
+        if (early := MOMENT - (perf_counter() - began)) > 0:
+            sleep(early)
         seconds = perf_counter() - began
         window = Window(load.answered - answered, seconds, _processor(processes) - used, self._term() - term)
         self.figures.windows.setdefault(kind, []).append(window)
@@ -143,7 +111,7 @@ class Run:
         self._cluster.leader()
 
     def _term(self) -> int:
-        return max(status.term for status in self._cluster.status(5.0).values() if status is not None)
+        return max(status.term for status in self._cluster.status(1.0).values() if status is not None)
 
     def _bounds(self, load: Load, commands: int, tell: Callable[[str], None]) -> None:
         began = perf_counter()
@@ -174,7 +142,9 @@ class Run:
     def _snapshots_under_load(self, load: Load, windows: int, tell: Callable[[str], None]) -> None:
         for _ in range(windows):
             tell(self._window("quiet", load, lambda: sleep(self._latest("taking"))))
-            tell(self._window("taking", load, self._snapshot_everywhere))
+            tell(self._window("taking", load, self._snapshots_in_turn))
+            tell(self._window("quiet", load, lambda: sleep(self._latest("at once"))))
+            tell(self._window("at once", load, self._snapshots_at_once))
         files = [path.stat().st_size for path in self._directory.rglob("*.snapshot")]
         self.figures.snapshot_mib = max(files, default=0) / (1 << 20)
 
@@ -183,10 +153,46 @@ class Run:
         windows = self.figures.windows.get(kind, [])
         return max(WINDOW, windows[-1].seconds) if windows else WINDOW
 
-    def _snapshot_everywhere(self) -> None:
+    def _snapshots_in_turn(self) -> None:
+        for name in self._cluster.nodes:
+            self._cluster.snapshot(name, timeout=PATIENCE)
+
+    def _snapshots_at_once(self) -> None:
         with ThreadPoolExecutor(len(self._cluster.nodes)) as hands:
             for done in [hands.submit(self._cluster.snapshot, name, timeout=PATIENCE) for name in self._cluster.nodes]:
                 done.result()
+
+    def _followers_behind(self, load: Load, tell: Callable[[str], None]) -> None:
+        for _ in range(FRESH):
+            name = self._a_follower()
+            tell(self._window("together", load, lambda: sleep(self._latest("returning"))))
+            _, _, process_id = self._cluster.supervisor.members()[name]
+            os.kill(process_id, signal.SIGSTOP)
+            try:
+                self._cut_the_logs_without(name)
+                tell(self._window("returning", load, partial(self._return, name, process_id)))
+            finally:
+                os.kill(process_id, signal.SIGCONT)
+
+    def _a_follower(self) -> str:
+        return next(name for name in self._cluster.nodes if name != self._cluster.leader())
+
+    def _cut_the_logs_without(self, name: str) -> None:
+        """Until every log that goes on begins behind what `name` can have."""
+        others = [other for other in self._cluster.nodes if other != name]
+        statuses = self._cluster.status(1.0)
+        beyond = max(status.last_index for status in statuses.values() if status is not None)
+        while any((status := statuses.get(other)) is None or status.first_index <= beyond for other in others):
+            for other in others:
+                self._cluster.snapshot(other, timeout=PATIENCE)
+            statuses = self._cluster.status(1.0)
+
+    def _return(self, name: str, process_id: int) -> None:
+        os.kill(process_id, signal.SIGCONT)
+        self._wait_applied(name, self._committed())
+
+    def _committed(self) -> int:
+        return max(status.commit_index for status in self._cluster.status(1.0).values() if status is not None)
 
     def _fresh_peers(self, load: Load, tell: Callable[[str], None]) -> None:
         for _ in range(FRESH):
@@ -197,7 +203,7 @@ class Run:
             self._cluster.remove(name, timeout=PATIENCE)
 
     def _bring_up_to_date(self, name: str) -> None:
-        wanted = max(status.commit_index for status in self._cluster.status().values() if status is not None)
+        wanted = self._committed()
         self._cluster.add(name, promote=False, timeout=PATIENCE)
         self._wait_applied(name, wanted)
 
@@ -207,8 +213,7 @@ class Run:
 
     def _restarts(self) -> None:
         cluster, figures = self._cluster, self.figures
-        name = next(name for name in cluster.nodes if name != cluster.leader())
-        wanted = max(status.commit_index for status in cluster.status().values() if status is not None)
+        name, wanted = self._a_follower(), self._committed()
         cluster.kill(name)
         began = perf_counter()
         cluster.restart(name)
@@ -285,48 +290,6 @@ def measured(
     return figures
 
 
-def table(runs: list[Figures]) -> list[str]:
-    """For people, in Markdown: one column for each run."""
-    rows: list[tuple[str, Callable[[Figures], str]]] = [
-        ("commands", lambda one: f"{one.commands:,}"),
-        ("in flight", lambda one: f"{one.in_flight:,}"),
-        ("commands/s", lambda one: f"{one.commands / one.seconds:,.0f}"),
-        ("snapshot, MiB", lambda one: f"{one.snapshot_mib:.1f}"),
-        ("largest peer, MiB: a tenth, half, all of the way", lambda one: _along(one, "resident")),
-        ("largest directory, MiB: the same, and its peak", lambda one: _along(one, "disk")),
-        ("taking a snapshot lasts, s", lambda one: f"{_lasts(one, 'taking'):.2f}"),
-        ("throughput meanwhile / before: by time, by processor time", lambda one: _ratios(one, "taking", "quiet")),
-        ("a fresh peer catches up in, s", lambda one: f"{_lasts(one, 'sending'):.2f}"),
-        ("throughput meanwhile / before: the same", lambda one: _ratios(one, "sending", "before")),
-        ("throughput afterwards, with it / before: the same", lambda one: _ratios(one, "after", "before")),
-        ("longest time without an answer, s", lambda one: f"{one.longest_gap:.3f}"),
-        ("elections", _elections),
-        ("restart of a peer, s", lambda one: f"{one.restart_of_one:.2f}"),
-        ("restart of all, s", lambda one: f"{one.restart_of_all:.2f}"),
-    ]
-    lines = ["| | " + " | ".join(f"{one.machine}, {one.storage}" for one in runs) + " |"]
-    lines.append("|---|" + "---:|" * len(runs))
-    lines += [f"| {title} | " + " | ".join(show(one) for one in runs) + " |" for title, show in rows]
-    return lines
-
-
-def _lasts(one: Figures, kind: str) -> float:
-    return median(window.seconds for window in one.windows[kind])
-
-
-def _ratios(one: Figures, kind: str, other: str) -> str:
-    def rates(kind: str) -> tuple[float, float]:
-        windows = one.windows[kind]
-        by_time = median(window.commands / window.seconds for window in windows)
-        return by_time, sum(window.commands for window in windows) / sum(window.processor for window in windows)
-
-    return ", ".join(f"{mine / others:.2f}" for mine, others in zip(rates(kind), rates(other), strict=True))
-
-
-def _elections(one: Figures) -> str:
-    return ", ".join(f"{sum(w.elections for w in windows)} {kind}" for kind, windows in one.windows.items())
-
-
 def _processor(process_ids: list[int]) -> float:
     """Processor time used so far by these processes and by their children that have ended."""
     total = 0
@@ -334,12 +297,6 @@ def _processor(process_ids: list[int]) -> float:
         fields = Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()
         total += sum(map(int, fields[11:15]))
     return total / TICKS
-
-
-def _along(one: Figures, what: str) -> str:
-    sizes = [max(getattr(sample, what).values()) for sample in one.samples]
-    places = [sizes[SHARES // 10 - 1], sizes[SHARES // 2 - 1], sizes[-1]]
-    return ", ".join(f"{size:.0f}" for size in (places if what == "resident" else [*places, max(sizes)]))
 
 
 def main() -> None:

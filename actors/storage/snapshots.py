@@ -53,6 +53,8 @@ from raft_core.types import LogIndex, ServerId, Term
 LOG = logging.getLogger("actorum.storage")
 """Damage that could be passed over, and snapshots that were given up (WARNING)."""
 
+PIECE: Final = 1 << 20
+"""Bytes that are made durable at a time: while the disk takes many at once, the logs of all peers wait behind them."""
 _NAME: Final = re.compile(r"(\d+)-(\d+)-[0-9a-f]{16}\.snapshot(\.part)?")
 _CHECKSUM: Final = re.compile(r"[0-9a-f]{64}")
 _SAVING, _PART, _DAMAGED = ".saving", ".part", ".damaged"
@@ -98,8 +100,9 @@ class SnapshotFiles:
         unfinished = self._path(snapshot, f".{self._token}{_SAVING}")
         with self._removed_if_it_fails(unfinished), unfinished.open("wb") as file:
             file.write(head_of(snapshot, self._owner))
-            file.write(content)
-            self._sync(file)
+            for start in range(0, max(1, len(content)), PIECE):
+                file.write(content[start : start + PIECE])
+                self._sync(file)
         return snapshot
 
     def publish(self, snapshot: Snapshot) -> Snapshot:

@@ -9,7 +9,8 @@ import pytest
 from actors import Replicated, command
 from actors.machine import MachineHost
 from actors.machines.counter import Counter
-from actors.snapshot_taking import SnapshotTaker
+from actors.machines.key_value import KeyValue
+from actors.snapshot_taking import LARGE, SnapshotTaker
 from actors.spec import RuntimeName
 from actors.storage.memory_snapshots import MemorySnapshots
 from raft_core import Configured, Entry, EntryKind, Settings, configuration
@@ -35,6 +36,35 @@ def test_one_is_due_after_enough_entries() -> None:
     snapshot = taker.take_if_due()
     assert snapshot is not None
     assert (snapshot.last_included_index, snapshot.last_included_term) == (3, 2)
+
+
+def test_servers_with_a_large_state_take_turns_and_each_keeps_its_interval() -> None:
+    indexes = {name: _indexes(name, size=2 * LARGE) for name in ("n1", "n2", "n3")}
+    assert indexes == {"n1": [30, 60, 90, 120], "n2": [30, 70, 100], "n3": [30, 50, 80, 110]}
+
+
+def test_servers_with_a_small_state_take_theirs_alike() -> None:
+    assert [_indexes(name, size=LARGE // 4) for name in ("n1", "n2", "n9")] == [[30, 60, 90, 120]] * 3
+
+
+def test_a_large_snapshot_that_came_late_is_followed_by_one_in_turn() -> None:
+    """Not by one a round later: commands arrive many at a time, and past the turn."""
+    assert _indexes("n2", size=2 * LARGE, at_a_time=4)[1:] == [72, 100]
+
+
+def _indexes(name: str, *, size: int, at_a_time: int = 1) -> list[int]:
+    """Where this server takes its snapshots within 120 entries, a state of `size` bytes and one every 30 entries."""
+    store = KeyValue()
+    store.put("key", "x" * size)
+    settings = Settings(snapshot_entries=30, snapshot_bytes=1 << 40)
+    taker = SnapshotTaker(MachineHost(store), MemorySnapshots(), settings, None, BASE, server_id=name)
+    commands = [Entry(1, b"x" * (size // 10))] * at_a_time
+    taken = []
+    for first in range(1, 121, at_a_time):
+        taker.applied(first, commands)
+        if snapshot := taker.take_if_due():
+            taken.append(snapshot.last_included_index)
+    return taken
 
 
 def test_one_is_due_after_enough_bytes() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +19,7 @@ from actors.errors import ActorumError, PeerFailed, SnapshotFailed
 from actors.machine import MachineHost
 from actors.machines.counter import Counter
 from actors.protocol import Administered, PeerMessage
+from actors.snapshot_saving import POLITENESS
 from actors.snapshot_taking import Outcome, SavingHere, SnapshotTaker, Tell
 from actors.spec import RuntimeName
 from actors.storage.memory_snapshots import MemorySnapshots
@@ -205,3 +208,46 @@ def test_a_copy_holds_no_link_of_its_peer_and_ends_with_it(large: Large, hand: T
     assert large.size() == MANY
     with suppress(ActorumError):
         under_way.result(PATIENCE)
+
+
+SAVES = """
+import os, sys, threading
+from pathlib import Path
+from actors import snapshot_saving
+from actors.machine import MachineHost
+from actors.machines.key_value import KeyValue
+from actors.storage.snapshots import SnapshotFiles
+from raft_core import Configured, configuration
+
+snapshot_saving.STARVED = float(sys.argv[2])
+store = KeyValue()
+store.put("key", "x" * (100 * snapshot_saving.SMALL))
+machine = MachineHost(store)
+files = SnapshotFiles(sys.argv[1], cluster_id="c", server_id="n1", synchronous=True)
+write_down = files.write_down
+
+def noted(*arguments):
+    Path(sys.argv[1], str(os.sched_getscheduler(0))).write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
+    return write_down(*arguments)
+
+files.write_down = noted
+told, outcomes = threading.Event(), []
+tell = lambda outcome: (outcomes.append(outcome), told.set())
+saver = snapshot_saving.saver_of(machine, files, behind=True)
+assert saver.save(1, 1, Configured(0, configuration(["n1"])), sys.maxsize, tell) is None
+assert told.wait(60)
+assert files.load(outcomes[0]) == machine.save()
+"""
+
+
+@pytest.mark.parametrize(
+    ("starved", "scheduler"), [(60.0, os.SCHED_IDLE), (0.001, os.SCHED_OTHER)], ids=["idle time", "no idle time"]
+)
+def test_a_copy_works_in_idle_time_and_by_itself_if_there_is_none(
+    tmp_path: Path, starved: float, scheduler: int
+) -> None:
+    subprocess.run([sys.executable, "-c", SAVES, str(tmp_path), str(starved)], check=True, timeout=PATIENCE)
+    assert (tmp_path / str(scheduler)).exists()
+    if scheduler == os.SCHED_OTHER:
+        assert int((tmp_path / str(scheduler)).read_text()) >= POLITENESS
+    assert len([*tmp_path.glob("*.snapshot")]) == 1 and not [*tmp_path.glob("*.saving")]

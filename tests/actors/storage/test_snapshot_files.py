@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from actors.storage import snapshot_format as module
 from actors.storage.port import CorruptStorage, SnapshotGone, StorageError, UnknownFormat, WrongCluster
-from actors.storage.snapshots import SnapshotFiles
+from actors.storage.snapshots import PIECE, SnapshotFiles
 from actors.storage.snapshots_conformance import MEMBERS, snapshot_of
 from raft_core.configuration import Snapshot
 from tests.actors.storage.faults import files_limited_to
@@ -71,6 +71,15 @@ def test_a_snapshot_is_synced_whole_before_it_has_its_name_and_then_the_name_is(
     files.save(7, 3, MEMBERS, CONTENT)
     size = str(only_file(files).stat().st_size)
     assert synced == [[size, ".saving"], ["directory", ".snapshot"]]
+
+
+def test_a_large_snapshot_is_synced_piece_by_piece(tmp_path: Path, synced: list[list[str]]) -> None:
+    files = open_files(tmp_path, sync=True)
+    synced.clear()
+    files.save(7, 3, MEMBERS, b"x" * (2 * PIECE + 1))
+    whole = only_file(files).stat().st_size
+    pieces = [str(whole - 1 - PIECE), str(whole - 1), str(whole)]
+    assert synced == [*([size, ".saving"] for size in pieces), ["directory", ".snapshot"]]
 
 
 def test_a_received_snapshot_is_synced_once_when_it_is_whole(tmp_path: Path, synced: list[list[str]]) -> None:
