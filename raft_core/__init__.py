@@ -81,23 +81,18 @@ from raft_core.messages import (
     TimeoutNow,
 )
 from raft_core.quorum import VoteOutcome, majority, quorum_value, vote_outcome
-from raft_core.state import (
+from raft_core.roles import (
     Candidate,
     Follower,
-    Incoming,
     Leader,
     PendingRead,
     PreCandidate,
     Progress,
     Role,
-    Server,
     SnapshotSending,
     Transfer,
-    Transition,
-    election_timeout,
-    follower,
-    restore,
 )
+from raft_core.state import Incoming, Server, Transition, election_timeout, follower, restore
 from raft_core.step import step
 from raft_core.types import Entry, EntryKind, LogIndex, ServerId, Settings, Term
 

@@ -59,6 +59,7 @@ class Report:
         """Those that no figure has, by name."""
         results = self.results
         return {
+            "runs": tables.runs(results),
             "four-cells": tables.four_cells(results),
             "differences": tables.differences(results),
             "faults": tables.faults(results).table,
@@ -198,6 +199,7 @@ class Report:
 
     def _manifest(self) -> Iterator[str]:
         yield html.table(self.tables["manifest"])
+        yield f"<p>{html.link('tables/runs.csv', 'Each run with its figures')}.</p>"
         yield (
             f"<p>Raw data: {html.link('manifest.json', 'manifest.json')} with the plan and seeds, a file for each run "
             f"in {html.link('runs/', 'runs/')}. Tables: {html.link('tables/', 'tables/')}; drawings: "

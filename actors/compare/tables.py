@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
+from msgspec.structs import asdict
+
 from actors.compare.code_table import Counts, code_table
 from actors.compare.figures.cells import cells_table
 from actors.compare.figures.house import Table, Value
@@ -12,6 +14,7 @@ from actors.compare.outcomes import outcomes
 from actors.compare.records import Cell, Fault, Isolation, Run
 from actors.compare.results import (
     ELECTED,
+    MEASURES,
     P50,
     P99,
     THROUGHPUT,
@@ -41,6 +44,23 @@ class Faults(NamedTuple):
 
     table: Table
     runs: list[list[Run]]
+
+
+def runs(results: Results) -> Table:
+    """Each run with its figures, in the planned order; of rejected ones, what it was alone."""
+    heads = ("run", *Cell.__struct_fields__, "load before", "seconds", "sound", *(each.title for each in MEASURES))
+    every = sorted([*results.runs, *results.rejected], key=lambda run: run.number)
+    return Table(heads, [_run_row(results, run) for run in every])
+
+
+def _run_row(results: Results, run: Run) -> tuple[Value, ...]:
+    found = (each.of(results, run) if run.is_sound else None for each in MEASURES)
+    figures = [
+        None if value is None else float(f"{value * each.scale:.6g}")
+        for value, each in zip(found, MEASURES, strict=True)
+    ]
+    conditions = ("on" if value is True else "off" if value is False else value for value in asdict(run.cell).values())
+    return run.number, *conditions, run.load_before, run.seconds, "yes" if run.is_sound else "no", *figures
 
 
 def four_cells(results: Results) -> Table:

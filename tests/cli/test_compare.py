@@ -15,8 +15,9 @@ from actors.cli import app, compare
 from actors.compare import experiment as experiments
 from actors.compare import search
 from actors.compare.own_process import RunFailed
-from actors.compare.records import Cell, Experiment, Gate, Planned, Run
+from actors.compare.records import Cell, Experiment, Planned
 from actors.errors import ExitCode
+from tests.compare.one_run import made_up_run
 
 
 def nothing_found(directory: Path, schedules: int, seed: int, told: Callable[[str], None], only: object) -> None:
@@ -32,23 +33,15 @@ def made_up(monkeypatch: pytest.MonkeyPatch, open_fonts: None) -> list[Planned]:
 
     def carry_out(planned: Planned, directory: Path, seconds: float) -> None:
         runs.append(planned)
-        run = Run(
-            number=planned.number,
-            cell=planned.cell,
-            repetition=planned.repetition,
-            seed=planned.seed,
-            began=0.0,
-            load_before=0.0,
-            seconds=seconds,
+        run = made_up_run(
+            planned,
             completed=100,
-            refused=0,
-            unknown=0,
+            seconds=seconds,
             throughput=1000.0 + planned.repetition,
             timeline=(50, 50),
             unavailable=0.2 if planned.cell.fault == "leader killed" else None,
             elected=0.1 if planned.cell.fault == "leader killed" else None,
             fault_at=0.1 if planned.cell.fault == "leader killed" else None,
-            gates=(Gate("history is linearizable", True),),
         )
         latencies = [0.001 * (1 + number / 100) for number in range(100)]
         Experiment(directory).save(run, latencies, [number / 1000 for number in range(100)])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors import interpreter, session
-from actors.compare.records import Cell, Experiment, Planned, Run
+from actors.compare.records import Cell, Experiment, Gate, Planned, Run
 from actors.compare.running import carry_out
 
 SECONDS = 0.25
@@ -35,3 +35,25 @@ def one_run(directory: Path, cell: Cell, seconds: float = SECONDS, seed: int = 7
 def broken(run: Run) -> list[str]:
     """What failed, in words."""
     return [f"{gate.name}: {gate.detail}" for gate in run.gates if not gate.passed]
+
+
+def made_up_run(planned: Planned, *, completed: int, seconds: float = 1.0, **fields: Any) -> Run:
+    """A sound run that was never carried out; `fields` as in `Run`."""
+    usual: dict[str, Any] = {
+        "began": 0.0,
+        "load_before": 0.0,
+        "throughput": completed / seconds,
+        "timeline": (completed,),
+        "gates": (Gate("history is linearizable", True),),
+    }
+    return Run(
+        number=planned.number,
+        cell=planned.cell,
+        repetition=planned.repetition,
+        seed=planned.seed,
+        seconds=seconds,
+        completed=completed,
+        refused=0,
+        unknown=0,
+        **(usual | fields),
+    )

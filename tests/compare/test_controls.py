@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from actors.compare.experiment import begin, carry_on
 from actors.compare.faults import PLANTED, misfortune
-from actors.compare.records import Cell, Experiment, Gate, Run
+from actors.compare.records import Cell, Experiment
 from actors.compare.results import Control, Results
-from tests.compare.one_run import cell_of
+from tests.compare.one_run import cell_of, made_up_run
 
 A, B = cell_of(control="a/a", label="A"), cell_of(control="a/a", label="B")
 PLAIN, PLANTED_IN = cell_of(), cell_of(control="planted slowdown")
@@ -29,21 +29,7 @@ def experiment_with(directory: Path, throughputs: dict[Cell, Sequence[float]]) -
     """Runs that were never carried out, with these throughputs."""
     experiment = begin(directory, "quick", [(cell, len(each)) for cell, each in throughputs.items()], seed=1, seconds=1)
     for planned in experiment.manifest().plan:
-        run = Run(
-            number=planned.number,
-            cell=planned.cell,
-            repetition=planned.repetition,
-            seed=planned.seed,
-            began=0.0,
-            load_before=0.0,
-            seconds=1.0,
-            completed=1,
-            refused=0,
-            unknown=0,
-            throughput=throughputs[planned.cell][planned.repetition],
-            timeline=(1,),
-            gates=(Gate("history is linearizable", True),),
-        )
+        run = made_up_run(planned, completed=1, throughput=throughputs[planned.cell][planned.repetition])
         experiment.save(run, [0.1], [0.0])
     return experiment
 

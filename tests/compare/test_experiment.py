@@ -18,8 +18,8 @@ from actors.compare import own_process
 from actors.compare.environment import versions
 from actors.compare.experiment import begin, carry_on, expected_seconds, missing
 from actors.compare.own_process import RunFailed, run_in_process
-from actors.compare.records import Experiment, Gate, Manifest, Planned, RecordError, Run
-from tests.compare.one_run import SECONDS, cell_of
+from actors.compare.records import Experiment, Manifest, Planned, RecordError
+from tests.compare.one_run import SECONDS, cell_of, made_up_run
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -31,21 +31,7 @@ def begun(directory: Path, runs: int = 3, isolation: str = "threads") -> Experim
 
 def made_up(planned: Planned, directory: Path, seconds: float) -> None:
     """In place of a run."""
-    run = Run(
-        number=planned.number,
-        cell=planned.cell,
-        repetition=planned.repetition,
-        seed=planned.seed,
-        began=0.0,
-        load_before=0.0,
-        seconds=seconds,
-        completed=2,
-        refused=0,
-        unknown=0,
-        throughput=2 / seconds,
-        timeline=(2,),
-        gates=(Gate("history is linearizable", True),),
-    )
+    run = made_up_run(planned, completed=2, seconds=seconds)
     Experiment(directory).save(run, [0.1, 0.1], [0.0, 0.1])
 
 

@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from actors.compare.plan import ordered, quick
-from actors.compare.records import Experiment, Gate, Manifest, RecordError, Run
+from actors.compare.records import Experiment, Gate, Manifest, RecordError
+from tests.compare.one_run import made_up_run
 
 
 def experiment_in(directory: Path) -> Experiment:
@@ -25,21 +26,7 @@ def experiment_in(directory: Path) -> Experiment:
     experiment = Experiment(directory)
     experiment.begin(manifest)
     for planned in manifest.plan:
-        run = Run(
-            number=planned.number,
-            cell=planned.cell,
-            repetition=planned.repetition,
-            seed=planned.seed,
-            began=1.0,
-            load_before=0.5,
-            seconds=1.0,
-            completed=3,
-            refused=0,
-            unknown=0,
-            throughput=3.0,
-            timeline=(3,),
-            gates=(Gate("history", True),),
-        )
+        run = made_up_run(planned, completed=3)
         experiment.save(run, [0.1, 0.2, 0.3], [0.0, 0.1, 0.2])
     return experiment
 

@@ -95,6 +95,21 @@ def test_every_figure_is_in_the_page_and_in_files_of_its_own(written: Path, page
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (written / "figures").glob("*.png"))
 
 
+def test_each_run_is_in_a_table_with_its_figures(tmp_path: Path) -> None:
+    results = results_in(tmp_path, cells_of([{}], 4))
+    wrong = replace(results.runs[5], gates=(Gate("replicas are equal", False, "n2 differs"),))
+    results.runs, results.rejected = [run for run in results.runs if run.number != 5], [wrong]
+    heads, *lines = csv.reader(Report(results).tables["runs"].csv().splitlines())
+    table = [dict(zip(heads, line, strict=True)) for line in lines]
+    assert [int(line["run"]) for line in table] == list(range(16))
+    assert [line["sound"] for line in table] == ["no" if number == 5 else "yes" for number in range(16)]
+    assert (table[5]["throughput (commits/s)"], table[5]["p50 (ms)"]) == ("", "")
+    run = results.runs[0]
+    assert (table[0]["runtime"], table[0]["batching"]) == (run.cell.runtime, "on")
+    assert float(table[0]["throughput (commits/s)"]) == pytest.approx(run.throughput, rel=1e-5)
+    assert float(table[0]["p50 (ms)"]) == pytest.approx(results.percentiles(run)[0] * 1000, rel=1e-5)
+
+
 def test_every_drawing_has_a_title_and_a_description_that_name_it(page: Page) -> None:
     drawings = page.all("svg")
     ids = {attributes.get("id") for _, attributes in page.tags}
@@ -150,7 +165,7 @@ def test_the_sections_of_the_report_are_there(page: Page) -> None:
 
 def test_every_table_can_be_read_and_none_of_its_rows_is_short(written: Path) -> None:
     paths = list((written / "tables").glob("*.csv"))
-    assert len(paths) == len(FIGURES) + 9
+    assert len(paths) == len(FIGURES) + 10
     for path in paths:
         with path.open(newline="", encoding="utf-8") as file:
             heads, *rows = csv.reader(file)
