@@ -21,7 +21,7 @@ only for the restarts:
   until the first command is answered.
 
 Elections are counted as terms that went by, in each kind of window.  What counts are ratios: of commands a second, and
-of commands for a second of processor time of all who serve (copies of peers that save a state included, a fresh peer
+of commands for a second of processor time of all who serve (copies of peers that save a state included; who catches up
 not: it has a machine of its own elsewhere), which depends less on what else runs.
 """
 
@@ -86,10 +86,10 @@ class Run:
             load.stop()
         self._restarts()
 
-    def _window(self, kind: str, load: Load, work: Callable[[], object], fresh: str = "") -> str:
-        """What happens under `load` while `work` is done; in words, too.  What `fresh` itself does is not counted."""
+    def _window(self, kind: str, load: Load, work: Callable[[], object], apart: str = "") -> str:
+        """What happens under `load` while `work` is done; in words, too.  What peer `apart` does is not counted."""
         members = self._cluster.supervisor.members()
-        processes = [os.getpid(), *(one for name, (_, _, one) in members.items() if name != fresh)]
+        processes = [os.getpid(), *(one for name, (_, _, one) in members.items() if name != apart)]
         term, answered, used, began = self._term(), load.answered, _processor(processes), perf_counter()
         work()
         if (early := MOMENT - (perf_counter() - began)) > 0:
@@ -165,12 +165,12 @@ class Run:
     def _followers_behind(self, load: Load, tell: Callable[[str], None]) -> None:
         for _ in range(FRESH):
             name = self._a_follower()
-            tell(self._window("together", load, lambda: sleep(self._latest("returning"))))
+            tell(self._window("together", load, lambda: sleep(self._latest("returning")), name))
             _, _, process_id = self._cluster.supervisor.members()[name]
             os.kill(process_id, signal.SIGSTOP)
             try:
                 self._cut_the_logs_without(name)
-                tell(self._window("returning", load, partial(self._return, name, process_id)))
+                tell(self._window("returning", load, partial(self._return, name, process_id), name))
             finally:
                 os.kill(process_id, signal.SIGCONT)
 
