@@ -19,13 +19,12 @@ from types import TracebackType
 
 from actors.cluster import Cluster
 from actors.compare.measured import Probes, Report
+from actors.compare.plan import PLANTED
 from actors.compare.records import Cell
 from raft_core import ServerId
 
 PAUSE = 2.0
 """Seconds for which a follower stands still; at most half of the measurement."""
-PLANTED = 0.2
-"""Share of the time for which the control "planted slowdown" stops everything."""
 _PERIOD = 0.01
 _STOPPER = """
 import os, signal, sys, time

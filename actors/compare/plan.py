@@ -27,6 +27,8 @@ PAYLOADS = (16, 1024, 16384)
 CLIENTS = (1, 16, 64)
 OPEN_CLIENTS = 16
 """What stands in the cells of the open loop, where arrivals do not depend on how many commands are under way."""
+PLANTED = 0.2
+"""Share of the time for which the control "planted slowdown" stops everything."""
 RATE = 1000.0
 """Arrivals per second of the open loop: what the slowest cell of the grid without fsync still keeps up with."""
 

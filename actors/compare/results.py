@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec.structs import asdict, replace
 
 from actors.compare.experiment import sound
-from actors.compare.plan import ISOLATIONS, RUNTIMES
+from actors.compare.plan import ISOLATIONS, PLANTED, RUNTIMES
 from actors.compare.records import Cell, Experiment, Isolation, Run
 from actors.compare.statistics import FEWEST, Difference, Summary, difference, holm, percentiles, summary
 from actors.spec import RuntimeName
@@ -171,7 +171,8 @@ class Results:
     # --- controls -----------------------------------------------------------------------------------------------------
 
     def controls(self) -> list[Control]:
-        """A/A: the same cell twice must not differ.  Planted: a slowdown that was put in must be found."""
+        """A/A: the same cell twice must not differ.  Planted: a slowdown that was put in must be found, and be at most
+        half as large again, or half as small, as it was."""
         return [*self._same(), *self._planted()]
 
     def _same(self) -> Iterator[Control]:
@@ -188,8 +189,10 @@ class Results:
                 plain = replace(cell, control="")
                 between = self.between(cell, plain, THROUGHPUT)
                 if between is not None:
-                    found = between.high < 0 if _says_something(between) else None
-                    yield Control(f"planted, {name_of(cell)}", between, self._relative(plain, between), found)
+                    relative = self._relative(plain, between)
+                    is_found = between.high < 0 and abs(relative + PLANTED) <= PLANTED / 2
+                    verdict = is_found if _says_something(between) else None
+                    yield Control(f"planted, {name_of(cell)}", between, relative, verdict)
 
     def _relative(self, cell: Cell, between: Difference) -> float:
         base = self.summary(cell, THROUGHPUT)

@@ -16,7 +16,8 @@ import pytest
 from msgspec.structs import replace
 
 from actors.compare.experiment import begin, carry_on
-from actors.compare.faults import PLANTED, misfortune
+from actors.compare.faults import misfortune
+from actors.compare.plan import PLANTED
 from actors.compare.records import Cell, Experiment
 from actors.compare.results import Control, Results
 from tests.compare.one_run import cell_of, made_up_run
@@ -67,6 +68,13 @@ def test_a_fifth_less_is_found_with_its_sign_and_size(tmp_path: Path) -> None:
 
 def test_a_slowdown_that_is_not_found_is_told(tmp_path: Path) -> None:
     control = only_control(experiment_with(tmp_path, {PLAIN: around(20_000, 1), PLANTED_IN: around(20_000, 2)}))
+    assert not control.is_as_it_should_be
+
+
+def test_a_slowdown_of_another_size_is_told(tmp_path: Path) -> None:
+    planted = around(20_000 * (1 - 2 * PLANTED), 2)
+    control = only_control(experiment_with(tmp_path, {PLAIN: around(20_000, 1), PLANTED_IN: planted}))
+    assert control.difference.verdict == "lower"
     assert not control.is_as_it_should_be
 
 

@@ -103,7 +103,8 @@ def deadlock(results: Results) -> Shown | Lacking:
     shown = next((each for each in cycles if each.design == "naive"), cycles[0])
     waits = waits_of(shown.cycle or "")
     title = f"A deadlock of the {shown.design} design: who holds what, and waits for whom"
-    said = f'"{shown.mistake}", after {shown.found_after} schedules: {shown.cycle}.'
+    put_in = f'With "{shown.mistake}" put in' if shown.mistake else "With nothing put in"
+    said = f"{put_in}, in schedule {shown.found_after}: {shown.cycle}."
     table = Table(("thread", "holds", "waits for"), [(wait.who, wait.held, wait.wanted) for wait in waits])
     return Shown(
         name, title, said, f"A ring of {len(waits)} threads. {said}", table, partial(_draw_cycle, shown, waits)
