@@ -121,8 +121,9 @@ class Oracle(Promises):
             self._check_entries(before, after)
         if isinstance(after.role, Candidate) and after.role is not before.role:
             self._stood[name, after.current_term] = self.members.in_force(name)
-            if not (before.settings.pre_vote and after.settings.pre_vote):
-                self._asked_nobody.add((name, after.current_term))
+        if not (before.settings.pre_vote and after.settings.pre_vote):  # it may have stood, and given up, in one turn
+            terms = range(before.current_term + 1, after.current_term + 1)
+            self._asked_nobody.update((name, term) for term in terms)
         if isinstance(after.role, Leader):
             self._check_leader(before, after, after.role)
 

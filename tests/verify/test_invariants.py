@@ -30,6 +30,7 @@ from raft_core import (
     RequestVoteResult,
     Send,
     Server,
+    Settings,
     Snapshot,
     TimeoutNow,
     Transfer,
@@ -490,3 +491,12 @@ def test_what_a_server_was_in_a_term_that_reached_its_disk_is_remembered() -> No
     assert oracle.leaders == {1: "n1"}
     with pytest.raises(Violation, match="Log Matching"):
         _leads_alone(oracle, b"another")
+
+
+def test_who_stood_and_gave_up_in_the_turn_in_which_pre_votes_became_the_rule_needed_none() -> None:
+    """Its requests leave when its vote is on the disk, and by then its settings are others."""
+    world = World()
+    world.moves("n2", settings=Settings(pre_vote=False))
+    world.moves("n2", current_term=3, voted_for="n2", settings=Settings(pre_vote=True))
+    world.disks["n2"].current_term, world.disks["n2"].voted_for = 3, "n2"
+    world.oracle.sent("n2", "n1", RequestVote(3, "n2", 3, 2))
