@@ -54,8 +54,14 @@ def step_down(server: Server, leader_id: ServerId | None) -> Transition:
 
 
 def adopt_term(server: Server, term: Term) -> Transition:
-    """A higher term was seen: adopt it, forget the vote, become follower (Figure 2, "All Servers" 2; paper 5.1)."""
+    """A higher term was seen: adopt it, forget the vote, become follower (Figure 2, "All Servers" 2; paper 5.1).
+
+    With leases it does not forget that it heard a leader just now: that one relies on it to vote for nobody else for an
+    election timeout (thesis 6.4.1), and what names the higher term may be the answer to an old question of our own."""
+    keeps_promise = server.settings.lease_reads and hears_from_a_leader(server) and isinstance(server.role, Follower)
     after, effects = step_down(replace(server, current_term=term, voted_for=None), None)
+    if keeps_promise:
+        after = replace(after, role=Follower(leader_is_recent=True))
     return Transition(after, (persist_term_and_vote(after), *effects))
 
 
@@ -144,10 +150,12 @@ def become_candidate(server: Server, *, leadership_transfer: bool = False) -> Tr
 def on_request_vote(server: Server, sender: ServerId, request: RequestVote) -> Transition:
     """Figure 2, RequestVote RPC, receiver 1 and 2.  One vote a term, first come, first served; a repeated request of
     the same candidate is granted again (paper 5.2); the candidate's log must be up to date (paper 5.4.1)."""
+    has_promised = server.settings.lease_reads and protects_its_leader(server, request)  # see `adopt_term`
     granted = (
         request.term == server.current_term
         and server.voted_for in (None, request.candidate_id)
         and not isinstance(server.role, Leader)
+        and not has_promised
         and not _has_newer_log(server, request)
     )
     if not granted:

@@ -15,9 +15,9 @@ with the next heartbeat.  A round for each question would be a storm: its heartb
 wait for answers that are late, and each of these questions would begin a round.
 
 A *lease* spares the round (thesis 6.4.1): who has answered a round will not vote for anybody else for an election
-timeout (`election.protects_its_leader`).  The core has no clock: it tells when a round is sent and when it is
-confirmed, and the runtime says when that makes a lease and when the lease is over.  A transfer of leadership ends it
-for good, for the successor is voted for at once.
+timeout, in whatever term it is by then (`election.protects_its_leader`, `adopt_term`).  The core has no clock: it tells
+when a round is sent and when it is confirmed, and the runtime says when that makes a lease and when the lease is over.
+A transfer of leadership ends it for good, for the successor is voted for at once.
 """
 
 from __future__ import annotations

@@ -173,9 +173,10 @@ class Promises:
 
     def _hands_over(self, server: Server, to: ServerId) -> None:
         """The successor has the whole log (thesis 3.10); all but the end of a joint phase, which may come just then.
-        Who leads no more after a turn of many events, or has given up, is not asked."""
+        Who leads no more after a turn of many events, or has given up, is not asked; nor is who follows a later leader,
+        which may have replaced what this one had: it will not listen."""
         transfer = server.role.transfer if isinstance(server.role, Leader) else None
-        if transfer is None or transfer.target != to:
+        if transfer is None or transfer.target != to or self.disks[to].current_term > server.current_term:
             return
         log, index = server.log, server.log.last_index
         if any(entry.kind is EntryKind.CONFIGURATION for entry in log.entries(index, index)):

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 from msgspec import Struct
 
 from raft_core.events import Event
-from raft_core.types import Entry, Term
+from raft_core.types import Entry, Round, Term
 from raft_core.verify.local_states import LocalNumber, PacketNumber
 
 NOBODY = -1
@@ -58,6 +58,8 @@ class Spent(NamedTuple):
     transfers: int = 0
     timeouts: int = 0
     leases: int = 0
+    relied: tuple[tuple[Term, Round], ...] = ()
+    """For each term whose leader relies on a lease, the round that this was of."""
 
 
 Committed: TypeAlias = tuple[tuple[Term, Entry], ...]

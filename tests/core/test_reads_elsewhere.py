@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from msgspec.structs import replace
 
 from raft_core import (
@@ -16,16 +17,21 @@ from raft_core import (
     HeartbeatTimeout,
     Ignored,
     Leader,
+    LeaderContactExpired,
     LeaseExpired,
     LeaseExtended,
     LogPersisted,
+    Message,
     PendingRead,
     ReadMode,
     ReadReady,
     ReadRefused,
     ReadRequested,
+    RequestPreVoteResult,
     RequestReadIndex,
     RequestReadIndexResult,
+    RequestVote,
+    RequestVoteResult,
     RoundConfirmed,
     RoundSent,
     Send,
@@ -303,3 +309,38 @@ def test_a_restarted_server_keeps_to_what_it_may_have_promised() -> None:
         role = restore("n1", NAMES, settings, randomness=0, current_term=term).role
         assert isinstance(role, Follower)
         assert role.leader_is_recent is is_bound
+
+
+def _heard_in_term_3(settings: Settings) -> Server:
+    """n1, which has just answered a round of n2."""
+    server = follower("n1", NAMES, current_term=3, settings=settings)
+    return step(server, received("n2", AppendEntries(3, "n2", 0, 0, (), 0, 1))).server
+
+
+OLD_ANSWERS = (
+    RequestVoteResult(5, vote_granted=False),
+    RequestPreVoteResult(5, 4, vote_granted=False),
+    AppendEntriesResult(5, False, 0, 0),
+)
+
+
+@pytest.mark.parametrize("answer", OLD_ANSWERS, ids=lambda answer: type(answer).__name__)
+def test_a_promise_outlives_the_term_in_which_it_was_given(answer: Message) -> None:
+    """A server heard its leader, and answered a round; then comes the answer to an old question of its own, and names a
+    higher term.  Were it free to vote, another leader could be elected while the first one relies on its lease.  (Found
+    by exploration: two terms, a read by lease, two messages under way.)"""
+    for settings, votes in ((LEASES, False), (replace(LEASES, lease_reads=False), True)):
+        heard = _heard_in_term_3(settings)
+        adopted = step(heard, received("n3", answer)).server
+        assert (adopted.current_term, adopted.voted_for) == (5, None)
+        asked = step(adopted, received("n3", RequestVote(5, "n3", 0, 0)))
+        assert (asked.server.voted_for == "n3") is votes
+        expired = step(adopted, LeaderContactExpired()).server
+        assert step(expired, received("n3", RequestVote(5, "n3", 0, 0))).server.voted_for == "n3"
+
+
+def test_who_is_to_take_over_may_be_voted_for_in_any_case() -> None:
+    """The leader that hands over has given up its lease (thesis 3.10)."""
+    adopted = step(_heard_in_term_3(LEASES), received("n3", AppendEntriesResult(5, False, 0, 0))).server
+    asked = step(adopted, received("n3", RequestVote(5, "n3", 0, 0, leadership_transfer=True)))
+    assert asked.server.voted_for == "n3"

@@ -62,7 +62,7 @@ def forgets_with_a_crash(patch: pytest.MonkeyPatch) -> None:
 
 def has_no_promise(patch: pytest.MonkeyPatch) -> None:
     """No mistake of the core: clocks that go as they like."""
-    patch.setattr(exploration_leases, "is_bound", lambda server, servers: False)
+    patch.setattr(exploration_leases, "is_bound", lambda server, servers, spent: False)
 
 
 @pytest.mark.parametrize(

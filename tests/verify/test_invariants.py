@@ -500,3 +500,14 @@ def test_who_stood_and_gave_up_in_the_turn_in_which_pre_votes_became_the_rule_ne
     world.moves("n2", current_term=3, voted_for="n2", settings=Settings(pre_vote=True))
     world.disks["n2"].current_term, world.disks["n2"].voted_for = 3, "n2"
     world.oracle.sent("n2", "n1", RequestVote(3, "n2", 3, 2))
+
+
+def test_an_old_leader_may_hand_over_to_who_follows_a_later_one_and_will_not_listen() -> None:
+    world = World()
+    world.leads("n1")
+    role = world.servers["n1"].role
+    assert isinstance(role, Leader)
+    world.moves("n1", role=replace(role, transfer=Transfer(1, "n2")))
+    world.disks["n2"].entries.pop()
+    world.disks["n2"].current_term = 3
+    world.oracle.sent("n1", "n2", TimeoutNow(2, "n1"))
