@@ -139,8 +139,14 @@ class Oracle(Promises):
             raise Violation("Snapshot Before Cut", f"{name}: no snapshot of all up to {after.log.last_included_index}")
         persisted = after.persisted_index
         is_new = persisted != before.persisted_index or after.log is not before.log
-        if is_new and persisted and not self._is_same(after.log, self.disks[name], persisted):
+        if is_new and persisted and not self._is_durable(after, persisted):
             raise Violation("Durable Before Counted", f"{name} believes entry {persisted} to be on its disk")
+
+    def _is_durable(self, server: Server, index: LogIndex) -> bool:
+        """Is its entry `index` on its disk?  A leader's snapshot may be there before the server hears of it (Figure 13,
+        receiver 5 to 7): until then its log, here and on disk, may hold what that snapshot is going to replace."""
+        disk, term = self.disks[server.server_id], server.log.term_at(index)
+        return (term is not None and term == disk.term_at(index)) or self._is_same(server.log, disk, index)
 
     def _check_entries(self, before: Server, after: Server) -> None:
         first = after.log.last_index + 1

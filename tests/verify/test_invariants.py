@@ -163,6 +163,21 @@ def _believes_durable(world: World) -> None:
     world.moves("n1", persisted_index=3)
 
 
+def _receives_another_past(world: World) -> None:
+    """A leader's snapshot is on the disk of n3, and will replace what n3 has at 3; n3 has not heard of it yet."""
+    world.disks["n3"].entries[2] = Entry(1, b"3")
+    world.moves("n3", log=entries(1, 1, 1))
+    for name in NAMES[:2]:
+        world.moves(name, commit_index=3)
+    world.disks["n3"].keep(snapshot(3, 2), b".")
+
+
+def _believes_durable_beside_a_snapshot(world: World) -> None:
+    _receives_another_past(world)
+    world.disks["n3"].entries.pop()
+    world.moves("n3", log=world.servers["n3"].log.compact(2))
+
+
 def _replaces_committed(world: World) -> None:
     world.moves("n1", log=entries(1, 2), persisted_index=1)
 
@@ -402,6 +417,7 @@ BROKEN: list[tuple[str, Callable[[World], None]]] = [
     ("Monotonic Indices", _commit_back),
     ("Index Order", _commits_what_is_not_there),
     ("Durable Before Counted", _believes_durable),
+    ("Durable Before Counted", _believes_durable_beside_a_snapshot),
     ("Committed Immutable", _replaces_committed),
     ("Leader Append-Only", _leader_truncates),
     ("Log Matching", _logs_do_not_match),
@@ -511,3 +527,11 @@ def test_an_old_leader_may_hand_over_to_who_follows_a_later_one_and_will_not_lis
     world.disks["n2"].entries.pop()
     world.disks["n2"].current_term = 3
     world.oracle.sent("n1", "n2", TimeoutNow(2, "n1"))
+
+
+def test_what_a_snapshot_is_going_to_replace_is_on_disk_until_then() -> None:
+    """Its own older snapshot cuts the log of n3 between the arrival of a leader's snapshot and the news of it."""
+    world = World()
+    _receives_another_past(world)
+    world.moves("n3", log=world.servers["n3"].log.compact(2), snapshot=snapshot(2))
+    world.moves("n3", log=Log(last_included_index=3, last_included_term=2), commit_index=3, snapshot=snapshot(3, 2))
