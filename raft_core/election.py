@@ -70,6 +70,8 @@ def on_election_timeout(server: Server, event: ElectionTimeout) -> Transition:
     server = replace(server, election_timeout=election_timeout(server.settings, event.randomness))
     if isinstance(server.role, Leader):
         return check_quorum(server, server.role)
+    if isinstance(server.role, Follower):
+        server = on_leader_contact_expired(server).server  # this timer is the longer one, or as long (thesis 4.2.3)
     if server.disk_is_stalled:
         return Transition(server, (ResetElectionTimer(server.election_timeout), Ignored("the disk does not write")))
     if not may_campaign(server):
@@ -165,7 +167,8 @@ def on_request_vote(server: Server, sender: ServerId, request: RequestVote) -> T
         after = replace(after, role=Follower())
     effects: list[Effect] = [] if after.voted_for == server.voted_for else [persist_term_and_vote(after)]
     effects.append(Send(sender, RequestVoteResult(after.current_term, vote_granted=True)))
-    effects.append(ResetElectionTimer(after.election_timeout))
+    # The request may come late, when its leader was heard already: the leader must still be forgotten in time.
+    effects.append(ResetElectionTimer(after.election_timeout, after.contact_timeout))
     return Transition(after, tuple(effects))
 
 

@@ -65,6 +65,13 @@ class Server(Struct, frozen=True):
                 return None
 
     @property
+    def contact_timeout(self) -> int:
+        """How long a leader that was heard counts as recent, milliseconds (thesis 4.2.3); 0: none was heard.  Whoever
+        resets the election timer resets this one too: else nothing would end it."""
+        role = self.role
+        return self.settings.election_timeout if isinstance(role, Follower) and role.leader_is_recent else 0
+
+    @property
     def role_name(self) -> str:
         """'follower', 'pre-candidate', 'candidate' or 'leader'."""
         return str(self.role.__struct_config__.tag)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from raft_core.effects import Effect, Ignored, ResetElectionTimer, ResetHeartbeatTimer
 from raft_core.events import SettingsChanged
-from raft_core.roles import Follower, Leader
+from raft_core.roles import Leader
 from raft_core.state import Server, Transition, election_timeout
 from raft_core.types import Settings
 
@@ -71,9 +71,7 @@ def on_settings_changed(server: Server, event: SettingsChanged) -> Transition:
     effects: list[Effect] = []
     if settings.election_timeout != before.election_timeout:
         after = replace(after, election_timeout=election_timeout(settings, event.randomness))
-        role = server.role
-        heard = settings.election_timeout if isinstance(role, Follower) and role.leader_is_recent else 0
-        effects.append(ResetElectionTimer(after.election_timeout, heard))
+        effects.append(ResetElectionTimer(after.election_timeout, after.contact_timeout))
     if isinstance(server.role, Leader) and settings.heartbeat_interval != before.heartbeat_interval:
         effects.append(ResetHeartbeatTimer(settings.heartbeat_interval))
     return Transition(after, tuple(effects))

@@ -4,7 +4,8 @@ The rules count by themselves, and look at nothing but states and events:
 
 * Whoever knows that its disk has stalled leads no more, and runs for nothing.
 * Settings change only to what somebody asked for, only to what makes sense, and never in what leases depend on; what
-  makes sense is not refused.  Timers are those of the settings, at once.
+  makes sense is not refused.  Timers are those of the settings, at once; whoever hears from a leader has one that ends
+  it.
 * Nobody flaps: a leader hands over by itself to voters of higher priority alone, after ten election timeouts at the
   earliest, and after a failure not before twice as long, and twice as long again.
 """
@@ -18,7 +19,7 @@ from raft_core.events import DiskRecovered, DiskStalled, Event, HeartbeatTimeout
 from raft_core.roles import Follower, Leader
 from raft_core.state import Server
 from raft_core.types import ServerId, Settings
-from raft_core.verify.simulated_clock import ELECTION, HEARTBEAT
+from raft_core.verify.simulated_clock import CONTACT, ELECTION, HEARTBEAT
 from raft_core.verify.violation import Violation
 
 PATIENCE: Final = 10
@@ -106,6 +107,8 @@ def check_timers(server: Server, lasting: Mapping[str, int]) -> None:
     expected = server.settings.heartbeat_interval if isinstance(server.role, Leader) else 0
     if lasting.get(HEARTBEAT, 0) != expected:
         raise Violation("Timers", f"{name}, {server.role_name}, set its heartbeats to {lasting.get(HEARTBEAT)} ms")
+    if isinstance(server.role, Follower) and server.role.leader_is_recent and lasting.get(CONTACT) != shortest:
+        raise Violation("Timers", f"{name} never forgets the leader it heard, and refuses pre-votes for good")
 
 
 def _in_a_timeout(settings: Settings) -> float:

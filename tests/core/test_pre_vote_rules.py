@@ -9,6 +9,7 @@ import pytest
 from raft_core import (
     AppendEntries,
     Candidate,
+    DiskStalled,
     ElectionTimeout,
     Follower,
     Ignored,
@@ -22,8 +23,10 @@ from raft_core import (
     ResetElectionTimer,
     Send,
     Server,
+    Settings,
     follower,
     received,
+    restore,
     step,
 )
 
@@ -149,6 +152,32 @@ def test_who_hears_from_a_leader_refuses_until_the_contact_expires(elect: Build,
     assert server.leader_id == "n2"
     assert not _granted(elect(3))
     assert _granted(campaign(3))
+
+
+@pytest.mark.parametrize("voted_for", [None, "n2"])
+def test_a_late_vote_request_of_the_leader_leaves_a_timer_that_forgets_it(voted_for: str | None) -> None:
+    """A request that is delayed or doubled is granted after the leader was heard.  It resets the timers (paper 5.2);
+    were the contact to expire no more, pre-votes would be refused for good (thesis 4.2.3, 9.6)."""
+    server = follower("n1", ["n2", "n3"], current_term=3, voted_for=voted_for)
+    server = step(server, received("n2", AppendEntries(3, "n2", 0, 0, (), 0))).server
+    after, effects = step(server, received("n2", RequestVote(3, "n2", 0, 0)))
+    assert Send("n2", RequestVoteResult(3, vote_granted=True)) in effects
+    assert effects[-1] == ResetElectionTimer(300, contact_timeout=300)
+    assert not _granted(after)
+    assert _granted(step(after, LeaderContactExpired()).server)
+
+
+@pytest.mark.parametrize("is_stalled", [False, True])
+def test_who_may_not_campaign_forgets_its_leader_all_the_same(is_stalled: bool) -> None:
+    """The election timeout is at least the shortest one (thesis 4.2.3), also where the two timers end together, and
+    the contact's is not heard any more: who thinks to be no voter may be one for the others (paper 6)."""
+    server = restore("n1", ["n1", "n2"] if is_stalled else ["n2", "n3"], Settings(), randomness=0, current_term=3)
+    server = step(server, received("n2", AppendEntries(3, "n2", 0, 0, (), 0))).server
+    server = step(server, DiskStalled()).server if is_stalled else server
+    assert not _granted(server)
+    after, effects = step(server, ElectionTimeout(7))
+    assert (after.role, effects[0]) == (Follower("n2"), ResetElectionTimer(307))
+    assert _granted(after)
 
 
 def test_a_pre_candidate_that_votes_for_another_follows() -> None:

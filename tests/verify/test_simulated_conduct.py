@@ -199,6 +199,16 @@ def test_timers_that_are_not_those_of_the_settings_are_noticed() -> None:
         check_timers(replace(_state(leader), election_timeout=1), leader.clock.lasting)
 
 
+def test_a_leader_that_is_never_forgotten_is_noticed() -> None:
+    """Who counts its leader as recent has a timer that ends it (thesis 4.2.3, 9.6)."""
+    simulation = Simulation(1, 3, adversary=Adversary(settings=QUICK))
+    simulation.run(300)
+    heard = next(server for server in simulation.servers.values() if _state(server).contact_timeout)
+    check_timers(_state(heard), heard.clock.lasting)
+    with pytest.raises(Violation, match="never forgets"):
+        check_timers(_state(heard), {**heard.clock.lasting, "contact": 0})
+
+
 # --- preferred leaders ------------------------------------------------------------------------------------------------
 
 
