@@ -99,11 +99,11 @@ LOCK_ONLY = (
     _mistake(
         "volatile vote leak",
         "Figure 2, persistent state; eliben/raft: the lock is given up before what was decided is on disk",
-        "            disk=inline_disk,",
+        "            disk=disk,",
         """            disk=type(
                 "Late",
                 (),
-                {"write": lambda _, changes: self._shared.to_do.append(partial(disk.write, changes)) or ()},
+                {"write": lambda _, changes: self._shared.to_do.append(partial(self._disk.write, changes)) or ()},
             )(),""",
     ),
     _mistake(
