@@ -48,7 +48,7 @@ SMALL: Final = 32 << 10
 """Bytes below which a copy of the process costs more than it spares."""
 POLITENESS: Final = 10
 """By how much a copy's priority is lower that does not wait for idle time."""
-STARVED: Final = 2.0
+STARVED: Final = 0.5
 """Seconds in which who waits for idle time must have got a tenth of a processor, or have ended."""
 PATIENCE: Final = 600.0
 """Seconds after which a copy that says nothing is killed."""

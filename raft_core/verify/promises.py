@@ -99,7 +99,6 @@ class Promises:
                 self._leads(name, message.term)
             case TimeoutNow():
                 self._leads(name, message.term)
-                self._hands_over(self.servers[name], to)
             case _:
                 pass
 
@@ -173,8 +172,8 @@ class Promises:
 
     def _hands_over(self, server: Server, to: ServerId) -> None:
         """The successor has the whole log (thesis 3.10); all but the end of a joint phase, which may come just then.
-        Who leads no more after a turn of many events, or has given up, is not asked; nor is who follows a later leader,
-        which may have replaced what this one had: it will not listen."""
+        Who leads no more, or has given up, is not asked; nor is who follows a later leader: that may have replaced what
+        this one had, and it will not listen."""
         transfer = server.role.transfer if isinstance(server.role, Leader) else None
         if transfer is None or transfer.target != to or self.disks[to].current_term > server.current_term:
             return
@@ -195,6 +194,8 @@ class Promises:
         for effect in effects:
             if isinstance(effect, Send):
                 _check_said(after, effect.message)
+                if isinstance(effect.message, TimeoutNow):
+                    self._hands_over(after, effect.to)
         if not isinstance(event, Received) or not isinstance(event.message, AppendEntries | InstallSnapshot):
             return
         if event.message.term == term and isinstance(after.role, Candidate | PreCandidate):

@@ -37,7 +37,8 @@ def test_a_server_restarts_and_keeps_to_its_promise() -> None:
 
 def votes_at_once(patch: pytest.MonkeyPatch) -> None:
     """It votes although it hears its leader."""
-    patch.setattr(sys.modules["raft_core.step"], "protects_its_leader", lambda server, request: False)
+    for module in ("raft_core.step", "raft_core.election"):
+        patch.setattr(sys.modules[module], "protects_its_leader", lambda server, request: False)
 
 
 def keeps_the_lease(patch: pytest.MonkeyPatch) -> None:

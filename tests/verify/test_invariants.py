@@ -18,6 +18,7 @@ from raft_core import (
     Configured,
     Entry,
     Follower,
+    HeartbeatTimeout,
     InstallSnapshotResult,
     Leader,
     Log,
@@ -344,13 +345,17 @@ def _announces_uncommitted(world: World) -> None:
     world.oracle.members.says_committed("n1", ConfigurationCommitted(3, configuration(["n1"])))
 
 
+def _asks_to_take_over(world: World) -> None:
+    world.oracle.stepped(world.servers["n1"], HeartbeatTimeout(), (Send("n2", TimeoutNow(2, "n1")),))
+
+
 def _hands_over_too_early(world: World) -> None:
     world.leads("n1")
     role = world.servers["n1"].role
     assert isinstance(role, Leader)
     world.moves("n1", role=replace(role, transfer=Transfer(1, "n2")))
     world.disks["n2"].entries.pop()
-    world.oracle.sent("n1", "n2", TimeoutNow(2, "n1"))
+    _asks_to_take_over(world)
 
 
 # --- snapshots ------------------------------------------------------------------------------------------------------
@@ -526,7 +531,7 @@ def test_an_old_leader_may_hand_over_to_who_follows_a_later_one_and_will_not_lis
     world.moves("n1", role=replace(role, transfer=Transfer(1, "n2")))
     world.disks["n2"].entries.pop()
     world.disks["n2"].current_term = 3
-    world.oracle.sent("n1", "n2", TimeoutNow(2, "n1"))
+    _asks_to_take_over(world)
 
 
 def test_what_a_snapshot_is_going_to_replace_is_on_disk_until_then() -> None:
