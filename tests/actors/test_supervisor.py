@@ -337,13 +337,13 @@ def test_a_client_gets_links_to_all_who_run_and_to_all_who_come_until_it_goes() 
 
 def test_after_closing_no_process_thread_or_descriptor_is_left(tmp_path: Path) -> None:
     Puppets()  # whatever imports it needs, it has had
-    before = set(os.listdir("/proc/self/fd"))
+    before, threads = set(os.listdir("/proc/self/fd")), set(threading.enumerate())
     supervisor = Supervisor(specs(tmp_path, ("n1", "n2")), ProcessHost())
     supervisor.start(PATIENCE)
     processes = [process_id for _, _, process_id in supervisor.members().values()]
     supervisor.close()
     assert not any(Path(f"/proc/{process_id}").exists() for process_id in processes)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("actorum")]
+    assert not set(threading.enumerate()) - threads
     tracker = 1  # multiprocessing's own pipe, for the life of this process
     assert len(set(os.listdir("/proc/self/fd")) - before) <= tracker
     supervisor.close()

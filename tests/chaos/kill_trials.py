@@ -246,10 +246,13 @@ def _left_behind() -> set[str]:
 
 @contextmanager
 def nothing_left_behind(tally: Tally) -> Iterator[None]:
-    """Note what is there afterwards and was not before."""
+    """Note what is there afterwards and was not before; what other programs make for a moment goes again."""
     before = _left_behind()
     yield
-    tally.left_behind.extend(sorted(_left_behind() - before))
+    deadline = monotonic() + PATIENCE
+    while (left := _left_behind() - before) and monotonic() < deadline:
+        sleep(0.1)
+    tally.left_behind.extend(sorted(left))
 
 
 def campaign(
