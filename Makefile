@@ -27,7 +27,7 @@ demo: .venv/.stamp-project ## a replicated counter: 20000 increments, kill -9, r
 	@$(BIN)/actorum demo
 
 test: .venv/.stamp-test ## the whole suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: .venv/.stamp-lint ## style, format, types, import contracts
 	@$(BIN)/ruff check $(SOURCES)
@@ -89,9 +89,9 @@ mutation-score: .venv/.stamp-mutation ## small changes all over the core, and wh
 	@cd report/mutation && nice $(abspath $(BIN))/mutmut run --max-children 2 && $(abspath $(BIN))/mutmut export-cicd-stats
 
 coverage: .venv/.stamp-test ## every branch of raft_core is taken by its own tests, nearly all of raft_core.verify by theirs
-	@$(BIN)/python -m pytest -q tests/core tests/golden/test_scripts.py --cov --cov-report=
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q tests/core tests/golden/test_scripts.py --cov --cov-report=
 	@$(BIN)/coverage report --omit='raft_core/verify/*' --fail-under=100
-	@$(BIN)/python -m pytest -q tests/verify tests/golden/test_language.py $(BUSY) --cov --cov-append --cov-report=
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q tests/verify tests/golden/test_language.py $(BUSY) --cov --cov-append --cov-report=
 	@$(BIN)/coverage report --include='raft_core/verify/*' --fail-under=95
 
 clean: ## remove the environment, caches and what runs left behind

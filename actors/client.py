@@ -1,9 +1,6 @@
 """The client: carries a `Session` over links, for any number of threads of one process.
 
-There is no thread between caller and peer: whoever waits for an answer reads the links itself and hands everybody's
-answers out; the others sleep until theirs is there or the reader's place is free.  Handing each answer from a reading
-thread to a waiting one would cost as much as a hop between processes.  Only when calls are under way that nobody waits
-for (`submit`, callbacks, `await`) a background thread takes the reader's place, and goes to sleep when they are done.
+Whoever waits for an answer reads the links itself; a background thread does where nobody waits (`readers_place`).
 
 A lock guards the session and the sending ends; it is held for moments, never while waiting and never while user code
 (callbacks) runs.  A callback runs in the reading thread; if it waits for another call, it reads on from there.
@@ -34,6 +31,7 @@ from actors.protocol import (
     decode_peer_message,
     encode,
 )
+from actors.readers_place import ReadersPlace
 from actors.session import REFUSED_PAUSE, Answer, Question, Session
 from raft_core import ServerId
 
@@ -67,11 +65,9 @@ class Client:
         self._timeout = timeout
         self._health = health
         self._session = Session()
-        self._changed = threading.Condition()
-        self._reader: int | None = None
-        self._reader_depth = 0
+        self._place = ReadersPlace()
+        self._lock = self._place.lock
         self._answers: deque[Answer] = deque()
-        self._sleepers = 0
         self._look_at = 0.0
         self._peers: dict[ServerId, PeerEnds] = {}
         self._discarded: list[LinkReader] = []
@@ -94,7 +90,7 @@ class Client:
             size = len(name) + len(arguments)
             raise WrongArguments(f"{name} with its arguments takes {size} bytes; {MAX_COMMAND_BYTES} are the limit")
         call: Call[R] = Call(decoder, self, self._seconds(options), name, safe_to_retry=True)
-        with self._changed:
+        with self._lock:
             self._refuse_if_closed()
             if self._session.pending_commands >= MAX_PENDING:
                 raise Overloaded(
@@ -111,7 +107,7 @@ class Client:
     ) -> Call[R]:
         """Send a query."""
         call: Call[R] = Call(decoder, self, self._seconds(options), options.label(name), safe_to_retry=True)
-        with self._changed:
+        with self._lock:
             self._refuse_if_closed()
             self._session.query(name, arguments, options.consistency, call, options.max_staleness)
             self._send_if_due()
@@ -142,13 +138,13 @@ class Client:
             answers.append(answer)
             call._resolve(b"answered")
 
-        with self._changed:
+        with self._lock:
             self._refuse_if_closed()
             number = self._session.ask(server_id, question, told, monotonic())
             self._send_if_due()
         with contextlib.suppress(CallTimeout):
             call.result()
-        with self._changed:
+        with self._lock:
             self._session.forget_inspection(number)
         return answers[0] if answers else None
 
@@ -180,23 +176,23 @@ class Client:
         """Nobody waits for `call`: let the background thread read until everything is answered."""
         if self._attends:  # and `call` is in the session already, so it goes on
             return
-        with self._changed:
+        with self._lock:
             self._attends = True
             if self._attendant is None and not self._is_closed:
                 self._attendant = threading.Thread(target=self._attend_calls, name="actorum-client", daemon=True)
                 self._attendant.start()
-            elif self._sleepers:
-                self._changed.notify_all()
+            else:
+                self._place.call_attendant()
 
     def _attend_calls(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._is_closed and not self._has_to_attend():
-                    self._sleep(None)
+                    self._place.stand_by(is_needed=self._attends)
                 if self._is_closed:
                     return
                 self._send()
-                self._step_in()
+                self._place.take()
             try:
                 self._read(_IDLE)
             finally:
@@ -204,41 +200,27 @@ class Client:
 
     def _has_to_attend(self) -> bool:
         self._attends = self._attends and self._session.has_work
-        return self._attends and self._reader is None
+        return self._attends and self._place.is_for_attendant()
 
     def _become_reader(self, call: Call[Any], seconds: float) -> bool:
-        with self._changed:
+        with self._lock:
             if call.done():
                 return False
             self._send()
-            if self._reader not in (None, threading.get_ident()):
-                self._sleep(seconds)
+            if not self._place.is_mine:
+                self._place.sleep(seconds)
                 return False
-            self._step_in()
+            self._place.take()
             return True
 
-    def _step_in(self) -> None:
-        self._reader = threading.get_ident()
-        self._reader_depth += 1
-
-    def _sleep(self, seconds: float | None) -> None:
-        self._sleepers += 1
-        try:
-            self._changed.wait(seconds)
-        finally:
-            self._sleepers -= 1
-
     def _step_back(self) -> None:
-        with self._changed:
-            self._reader_depth -= 1
-            if not self._reader_depth:  # else a callback waited inside a read
-                self._reader = None
+        with self._lock:
+            self._place.leave()
+            if self._place.is_free:
                 self._close_discarded()
-            if self._sleepers:
-                self._changed.notify_all()
 
     def _give_up(self, call: Call[Any]) -> None:
-        with self._changed:
+        with self._lock:
             withdrawn = not call.done() and self._session.give_up(call)
         problem = "" if call.done() else self._health()
         if withdrawn:
@@ -257,7 +239,7 @@ class Client:
         """Links with a new incarnation of a peer: its `requests`, `consensus` and `applier` ends."""
         reader, applier = LinkReader(ends["consensus"]), LinkReader(ends["applier"])
         arrival = PeerEnds(LinkWriter(ends["requests"]), reader, applier)
-        with self._changed:
+        with self._lock:
             if self._is_closed:  # a peer may come back while the cluster is being closed
                 arrival.close()
                 return
@@ -281,7 +263,7 @@ class Client:
             self._poll.forget(reader)
         ends.writer.close()
         self._discarded.extend(ends.readers)
-        if self._reader is None:
+        if self._place.is_free:
             self._close_discarded()
         self._session.detached(server_id)
 
@@ -305,7 +287,7 @@ class Client:
                 continue
             server_id, reader = source
             arrived.append((server_id, reader, _available(reader)))
-        with self._changed:
+        with self._lock:
             for server_id, reader, frames in arrived:
                 self._answers.extend(self._take(server_id, reader, frames))
             self._flush()
@@ -362,20 +344,21 @@ class Client:
 
     def close(self) -> None:
         """End it: calls under way fail with `ClusterClosed`; sent commands may still take effect."""
-        with self._changed:
+        with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
             calls = self._session.close()
-            self._changed.notify_all()
+            self._place.wake_all()
+            self._place.call_attendant()
         self._wake()
         for call in calls:
             call._fail(ClusterClosed(f"the cluster was closed before {call.label} was answered"))
         if self._attendant is not None and self._attendant is not threading.current_thread():
             self._attendant.join()
-        with self._changed:
-            while self._reader not in (None, threading.get_ident()):
-                self._sleep(None)
+        with self._lock:
+            while not self._place.is_mine:
+                self._place.sleep(None)
             for server_id in list(self._peers):
                 self._detach(server_id)
             self._close_discarded()

@@ -95,8 +95,9 @@ def decode_refusal(reply: bytes) -> Refused | None:
 
 def decode_reply(reply: bytes, label: str, decode_result: Callable[[bytes], R]) -> R:
     """The result in a reply to `label` (for example "counter.incr"), or the typed error it stands for, raised."""
-    refused = decode_refusal(reply)
-    if refused is not None:
+    if not reply.startswith(SUCCESS):
+        refused = decode_refusal(reply)
+        assert refused is not None, "what is no success is a refusal"
         raise refusal_error(refused, label)
     try:
         return decode_result(reply[len(SUCCESS) :])

@@ -173,8 +173,10 @@ class Session:
         """Should `outgoing` be asked now, rather than when somebody waits for an answer?"""
         if self._queries or self._questions.unsent:
             return True
-        enough = min(max(GATHER, len(self._commands) // SHARE), MAX_BATCH) if self._batches else self._likely
-        return len(self._unsent) >= enough
+        gathered = len(self._unsent)
+        if not self._batches:
+            return gathered >= self._likely
+        return gathered >= GATHER and (gathered >= len(self._commands) // SHARE or gathered >= MAX_BATCH)
 
     @property
     def has_unsent(self) -> bool:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from copy import copy, deepcopy
 from functools import cached_property
 from inspect import Parameter
+from operator import attrgetter
 from typing import Any, Final, Generic, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, Struct, ValidationError, defstruct, field, msgpack
@@ -126,6 +127,9 @@ class Signature(Generic[R]):
         """How to call the method with decoded arguments: chosen once, because every applied command passes here."""
         if not self.parameters:
             return lambda machine, arguments: function(machine)
+        if len(self.parameters) == 1 and not self._keywords:
+            only = attrgetter(self.parameters[0].name)
+            return lambda machine, arguments: function(machine, only(arguments))
         if not self._keywords:
             return lambda machine, arguments: function(machine, *astuple(arguments))
         positional = len(self.parameters) - len(self._keywords)

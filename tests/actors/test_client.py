@@ -365,7 +365,7 @@ def test_closing_while_one_thread_reads_and_nobody_sleeps_does_not_hang() -> Non
         client = Client(timeout=PATIENCE, health=lambda: "")
         thread = threading.Thread(target=incr(client).exception)
         thread.start()
-        eventually(lambda c=client: c._reader is not None, "a reader")  # type: ignore[misc]
+        eventually(lambda c=client: not c._place.is_free, "a reader")  # type: ignore[misc]
         closing = threading.Thread(target=client.close)
         closing.start()
         closing.join(PATIENCE)
