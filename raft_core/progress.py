@@ -25,6 +25,10 @@ CAREFUL_WINDOW = 16
 """Messages under way to a follower that was found to lack one of many: with one at a time, a network that holds most
 answers back keeps it from ever catching up (the lab's `figure8_unreliable`)."""
 
+MOST_UNANSWERED = 16_384
+"""Entries under way to one follower at most.  Who was away lacks hundreds of thousands; sent all at once, as many
+messages as may be unanswered would keep the leader busy for a tenth of a second, while nobody else hears of it."""
+
 
 def progress_of(leader: Leader, server_id: ServerId) -> Progress | None:
     """What `leader` knows of this server; None if it replicates nothing to it."""
@@ -34,11 +38,13 @@ def progress_of(leader: Leader, server_id: ServerId) -> Progress | None:
     return None
 
 
-def window_of(progress: Progress, settings: Settings) -> int:
-    """How many messages with entries may be unanswered at a time."""
+def has_room(progress: Progress, settings: Settings) -> bool:
+    """May another message with entries be under way?"""
     if progress.is_probing:
-        return 1
-    return min(settings.max_in_flight, CAREFUL_WINDOW) if progress.careful_until else settings.max_in_flight
+        return not progress.in_flight
+    window = min(settings.max_in_flight, CAREFUL_WINDOW) if progress.careful_until else settings.max_in_flight
+    unanswered = progress.next_index - 1 - progress.match_index
+    return len(progress.in_flight) < window and unanswered < MOST_UNANSWERED
 
 
 def entries_from(server: Server, first: LogIndex) -> tuple[Entry, ...]:

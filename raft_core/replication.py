@@ -23,7 +23,7 @@ from raft_core.effects import (
 from raft_core.events import LogPersisted, Proposed
 from raft_core.messages import AppendEntries, AppendEntriesResult
 from raft_core.priorities import follow_preference
-from raft_core.progress import advance, back_up, entries_from, note_in_flight, progress_of, window_of
+from raft_core.progress import advance, back_up, entries_from, has_room, note_in_flight, progress_of
 from raft_core.quorum import quorum_reached
 from raft_core.roles import Leader, Progress
 from raft_core.snapshot_sending import replicate_snapshot, still_sending
@@ -110,9 +110,7 @@ def _replicate(
         return progress
     if progress.sending is not None or progress.next_index <= server.log.last_included_index:
         return replicate_snapshot(server, leader, progress, sends, heartbeat=heartbeat)
-    has_entries = (
-        len(progress.in_flight) < window_of(progress, server.settings) and progress.next_index <= server.log.last_index
-    )
+    has_entries = progress.next_index <= server.log.last_index and has_room(progress, server.settings)
     if not has_entries and not heartbeat:
         return progress
     key = (progress.next_index, has_entries)

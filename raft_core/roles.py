@@ -60,7 +60,9 @@ class SnapshotSending(Struct, frozen=True):
     offset: int = 0
     """Where the part begins that was sent last and is not answered."""
     is_overdue: bool = False
-    """No answer since the heartbeat before: at the next one the part is sent again."""
+    """No answer to it by the heartbeat before: at the next one the part is sent again, if the follower is there."""
+    is_heard: bool = False
+    """The follower has answered a heartbeat since the part was sent."""
 
 
 class Progress(Struct, frozen=True):

@@ -4,8 +4,13 @@ One part of the snapshot is under way at a time, and the follower's answer says 
 follower's disk sets the pace, a part that was lost or doubled does no harm, and what a follower has already is not sent
 again, not even by the next leader.  Heartbeats go on meanwhile, without entries.
 
-A part that is not answered is sent again at the second heartbeat after it.  A follower leaves this mode when it has
-the snapshot, or shows that it has the entries anyway: there is no other way to stay in it than to be silent.
+A part that is not answered is sent again at the second heartbeat after it, or a later one: when the follower has
+answered a heartbeat meanwhile, for parts would only pile up on the way to one that does not listen.  A follower leaves
+this mode when it has the snapshot, or shows that it has the entries anyway: there is no other way to stay in it than to
+be silent.
+
+If the log is cut behind the snapshot meanwhile, the latest one takes its place: who had the old one would need the next
+at once.
 """
 
 from __future__ import annotations
@@ -37,9 +42,19 @@ def replicate_snapshot(
             AppendEntries(server.current_term, server.server_id, 0, 0, (), server.commit_index, leader.round),
         )
     )
-    if sending.is_overdue:
-        sends.append(chunk(server, progress, sending))
-    return replace(progress, sending=replace(sending, is_overdue=not sending.is_overdue))
+    if not (sending.is_overdue and sending.is_heard):
+        return replace(progress, sending=replace(sending, is_overdue=True))
+    again = useful(server, SnapshotSending(sending.snapshot, sending.offset))
+    sends.append(chunk(server, progress, again))
+    return replace(progress, sending=again)
+
+
+def useful(server: Server, sending: SnapshotSending) -> SnapshotSending:
+    """The same, if the log goes on behind its snapshot; else the latest one, from the beginning."""
+    if sending.snapshot.last_included_index >= server.log.last_included_index:
+        return sending
+    assert server.snapshot is not None, "a log is cut only behind a snapshot"
+    return SnapshotSending(server.snapshot)
 
 
 def chunk(server: Server, progress: Progress, sending: SnapshotSending) -> SendSnapshotChunk:
@@ -51,9 +66,12 @@ def chunk(server: Server, progress: Progress, sending: SnapshotSending) -> SendS
 def still_sending(server: Server, progress: Progress, result: AppendEntriesResult) -> Progress:
     """An answer to a heartbeat, or to entries from before: usually it says nothing.  But if it shows that the follower
     has all that the log lacks, entries will do."""
-    if not result.success or result.match_index < server.log.last_included_index:
+    if result.success and result.match_index >= server.log.last_included_index:
+        return has_all_up_to(progress, result.match_index)
+    sending = progress.sending
+    if sending is None or sending.is_heard:
         return progress
-    return has_all_up_to(progress, result.match_index)
+    return replace(progress, sending=replace(sending, is_heard=True))
 
 
 def has_all_up_to(progress: Progress, index: int) -> Progress:

@@ -31,7 +31,7 @@ from raft_core import (
     received,
     step,
 )
-from raft_core.progress import CAREFUL_WINDOW
+from raft_core.progress import CAREFUL_WINDOW, MOST_UNANSWERED
 
 Build = Callable[..., Server]
 Agree = Callable[[Server], Server]
@@ -106,6 +106,20 @@ def test_an_answer_sends_as_many_messages_as_the_window_admits(elect: Build, agr
     leader = _propose(elect(3, settings=settings), *[b"%d" % i for i in range(9)])[0]
     effects = step(leader, received("n2", AppendEntriesResult(1, True, 0, 1))).effects
     assert _spans(requests(effects, "n2")) == [(1, 1), (2, 1), (3, 1)]
+
+
+def test_who_lacks_very_much_is_sent_it_little_by_little(elect: Build, agree: Agree, requests: Requests) -> None:
+    """The window would admit sixteen times as much; to send all of that would hold up everybody else."""
+    roomy = Settings(max_uncommitted_entries=10 * MOST_UNANSWERED)
+    leader = agree(elect(3, settings=roomy))
+    leader = _propose(leader, *[b"x"] * (3 * MOST_UNANSWERED))[0]
+    sent = roomy.max_entries_per_message
+    leader, effects = step(leader, received("n2", AppendEntriesResult(1, True, 1, 1 + sent)))
+    counts = [count for _, count in _spans(requests(effects, "n2"))]
+    assert counts == [sent] * (MOST_UNANSWERED // sent)
+    assert _spans(requests(step(leader, HeartbeatTimeout()).effects, "n2"))[0][1] == 0
+    leader, effects = step(leader, received("n2", AppendEntriesResult(1, True, 1 + sent, 1 + 2 * sent)))
+    assert [count for _, count in _spans(requests(effects, "n2"))] == [sent]
 
 
 def test_a_heartbeat_passes_a_full_window_empty(elect: Build, agree: Agree, requests: Requests) -> None:

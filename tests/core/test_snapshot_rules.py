@@ -326,9 +326,38 @@ def test_heartbeats_go_on_and_a_lost_part_is_sent_again(elect: Build) -> None:
     once, effects = step(_sending(elect), HeartbeatTimeout())
     to_n3 = [effect for effect in effects if isinstance(effect, Send | SendSnapshotChunk) and effect.to == "n3"]
     assert to_n3 == [Send("n3", AppendEntries(2, "n1", 0, 0, (), 4))]
-    twice, effects = step(once, HeartbeatTimeout())
+    heard = step(once, received("n3", AppendEntriesResult(2, True, 0, 0))).server
+    twice, effects = step(heard, HeartbeatTimeout())
     assert SendSnapshotChunk("n3", 2, snapshot(3), 0, 4) in effects
-    assert SendSnapshotChunk("n3", 2, snapshot(3), 0, 4) not in step(twice, HeartbeatTimeout()).effects
+    heard = step(twice, received("n3", AppendEntriesResult(2, True, 0, 0))).server
+    assert SendSnapshotChunk("n3", 2, snapshot(3), 0, 4) not in step(heard, HeartbeatTimeout()).effects
+
+
+def test_parts_do_not_pile_up_on_the_way_to_who_is_silent(elect: Build) -> None:
+    server = _sending(elect)
+    for _ in range(5):
+        server, effects = step(server, HeartbeatTimeout())
+        assert not any(isinstance(effect, SendSnapshotChunk) for effect in effects)
+    for answer in (AppendEntriesResult(2, True, 0, 0), AppendEntriesResult(2, False, 4, 0, 0, 1)):
+        heard = step(server, received("n3", answer)).server
+        assert SendSnapshotChunk("n3", 2, snapshot(3), 0, 4) in step(heard, HeartbeatTimeout()).effects
+
+
+def _cut_behind_what_is_sent(elect: Build) -> Server:
+    """One more entry is committed, and in a snapshot that has cut the log behind the one that is being sent."""
+    server = step(_sending(elect), received("n2", AppendEntriesResult(2, True, 3, 4))).server
+    server = step(server, SnapshotTaken(snapshot(4, 2))).server
+    assert server.log.last_included_index == 4
+    return server
+
+
+def test_a_later_snapshot_takes_the_place_of_one_that_would_not_do_any_more(elect: Build) -> None:
+    cut = _cut_behind_what_is_sent(elect)
+    effects = step(cut, received("n3", InstallSnapshotResult(2, 3, 4, False))).effects
+    assert effects == (SendSnapshotChunk("n3", 2, snapshot(4, 2), 0, 4),)
+    overdue = step(cut, HeartbeatTimeout()).server
+    heard = step(overdue, received("n3", AppendEntriesResult(2, True, 0, 0))).server
+    assert SendSnapshotChunk("n3", 2, snapshot(4, 2), 0, 4) in step(heard, HeartbeatTimeout()).effects
 
 
 def test_an_answer_to_a_heartbeat_does_not_end_the_sending(elect: Build) -> None:
