@@ -11,15 +11,31 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeAlias, assert_never
+from functools import partial
+from typing import Final, Protocol, TypeAlias, assert_never
 
 from msgspec import Struct
 
 from actors.errors import ActorumError, SnapshotFailed
+from actors.giving_way import Doer, at_once
 from actors.machine import MachineHost
 from actors.protocol import Abandoned, Administered, Delivered, Digest, PeerMessage, QueryResult, Restored, Results
 from actors.snapshot_taking import Outcome, ServiceOutside, SnapshotTaker, is_final
-from raft_core import Configured, Entry, LogIndex, ServerId, Settings, Snapshot, Term
+from raft_core import (
+    ApplyCommitted,
+    Configured,
+    Entry,
+    Leader,
+    LogIndex,
+    Server,
+    ServerId,
+    Settings,
+    Snapshot,
+    Term,
+)
+
+PIECE: Final = 2048
+"""Entries that a server applies at a time while it catches up; fewer it applies as if it did not."""
 
 ClientId: TypeAlias = int
 """Number of a client of this cluster; given by the supervisor, never used twice."""
@@ -40,6 +56,15 @@ class Apply(Struct, frozen=True):
 
     first_index: LogIndex
     entries: tuple[Entry, ...]
+    is_late: bool = False
+    """They were committed before this server had them all: it catches up, and nobody waits for it."""
+
+    @classmethod
+    def committed(cls, effect: ApplyCommitted, server: Server) -> Apply:
+        """What `effect` says; `server` is as it is now.  A follower that keeps up has entries that are not committed,
+        while there is load, or else few that are."""
+        is_late = not isinstance(server.role, Leader) and server.commit_index == server.log.last_index
+        return cls(effect.first_index, effect.entries, is_late)
 
 
 class Query(Struct, frozen=True, gc=False):
@@ -134,9 +159,11 @@ class Applier:
         taker: SnapshotTaker,
         taken: Callable[[Snapshot], None],
         later: Callable[[Saved], None] | None = None,
+        gently: Doer = at_once,
     ) -> None:
         """`applied` is told how far the machine is, `taken` which snapshot is on disk; `later`, in whatever thread,
-        brings work back to here.  Without it everything must be saved at once."""
+        brings work back to here.  Without it everything must be saved at once.  `gently` does the work of catching
+        up."""
         self._server_id = server_id
         self._machine = machine
         self._replies = replies
@@ -144,6 +171,7 @@ class Applier:
         self._taker = taker
         self._taken = taken
         self._later = later
+        self._gently = gently
         self._askers: list[tuple[TakeSnapshot, LogIndex]] = []
         """Who asked for a snapshot, and of what at least."""
         self._waiting: deque[Expect] = deque()
@@ -157,7 +185,7 @@ class Applier:
         for item in items:
             match item:
                 case Apply():
-                    self._apply(item)
+                    self._apply_all(item)
                 case Restore():
                     self._restore(item)
                 case TakeSnapshot():
@@ -186,6 +214,16 @@ class Applier:
             self._applied(self.applied_index)
             self._tell_of(self._taker.take_if_due(self._tell_later))
 
+    def _apply_all(self, work: Apply) -> None:
+        """A server that catches up does so a piece at a time, and gives way to others."""
+        if not work.is_late or len(work.entries) <= PIECE:
+            self._apply(work)
+            return
+        for first in range(0, len(work.entries), PIECE):
+            piece = Apply(work.first_index + first, work.entries[first : first + PIECE])
+            self._gently(partial(self._apply, piece))
+            self._applied(self.applied_index)
+
     def _apply(self, work: Apply) -> None:
         replies = self._machine.apply_batch(work.first_index, work.entries)
         self.applied_index = work.first_index + len(work.entries) - 1
@@ -200,7 +238,7 @@ class Applier:
 
     def _restore(self, work: Restore) -> None:
         """Whoever waits for entries that the snapshot covers does not learn here what became of them."""
-        self._taker.restore(work.snapshot)
+        self._gently(partial(self._taker.restore, work.snapshot))
         self.applied_index = work.snapshot.last_included_index
         restored = self._beginning(self.applied_index, work.snapshot.last_included_term)
         for client_id in self._followers:

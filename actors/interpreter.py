@@ -268,7 +268,7 @@ class Interpreter:
         """What is done at once, and the events that follow from it."""
         match effect:
             case ApplyCommitted():
-                self._apply(Apply(effect.first_index, effect.entries), now)
+                self._apply(Apply.committed(effect, self.server), now)
             case ResetElectionTimer() | ResetHeartbeatTimer() | StopHeartbeatTimer():
                 self._deadlines.set(effect, now)
             case ProposalAccepted():

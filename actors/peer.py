@@ -23,6 +23,7 @@ from actors.codec import decode_message, encode_message
 from actors.deadlines import Deadlines
 from actors.disks import InlineDisk
 from actors.errors import ActorumError, BadFrame
+from actors.giving_way import doer_of
 from actors.interpreter import NOTHING_WRITTEN, Disk, Interpreter, Recorder, Written
 from actors.links import LinkWriter
 from actors.machine import MachineHost
@@ -127,7 +128,8 @@ class PeerActor(ThreadingActor):
         self._transport = PeerTransport(self.mailbox)
         self._refusals = ReplyLinks()
         server, taker = restored(config, disk, machine, randomness)
-        self._applier = ApplierActor.start(self._tell_self, config.server_id, machine, taker)
+        gently = doer_of(alone=disk.is_alone)
+        self._applier = ApplierActor.start(self._tell_self, config.server_id, machine, taker, gently)
         self._disk_actor: ActorRef[StorageActor] | None = None
         self._inline_disk: InlineDisk | None = None
         self.interpreter = Interpreter(

@@ -57,7 +57,7 @@ def open_disk(spec: PeerSpec, *, in_own_process: bool = False) -> Disk:
     except BaseException:
         storage.close()
         raise
-    return Disk(storage, snapshots, saves_behind=in_own_process)
+    return Disk(storage, snapshots, is_alone=in_own_process)
 
 
 def _open_storage(spec: PeerSpec, directory: Path) -> Storage:

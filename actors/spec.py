@@ -120,7 +120,7 @@ def restored(config: PeerConfig, disk: Disk, machine: MachineHost, randomness: R
     if snapshot is not None:
         machine.restore(disk.snapshots.load(snapshot))
     base, keeper = server.configurations[0], disk.keeper
-    saver = saver_of(machine, disk.snapshots, behind=disk.saves_behind)
+    saver = saver_of(machine, disk.snapshots, behind=disk.is_alone)
     return server, SnapshotTaker(
         machine, disk.snapshots, config.settings, snapshot, base, keeper.stands_behind, saver, config.server_id
     )

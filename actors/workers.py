@@ -16,6 +16,7 @@ from pykka import ActorDeadError, ActorRef, ThreadingActor
 
 from actors.applier import Applier, Saved, Work
 from actors.disks import Patience
+from actors.giving_way import Doer
 from actors.interpreter import Written
 from actors.machine import MachineHost
 from actors.mailbox import Batch, DrainingInbox, ReplyLink
@@ -92,11 +93,13 @@ class StorageActor(_Worker):
 class ApplierActor(_Worker):
     """Applies committed entries and answers clients."""
 
-    def __init__(self, tell: Tell, server_id: ServerId, machine: MachineHost, taker: SnapshotTaker) -> None:
+    def __init__(
+        self, tell: Tell, server_id: ServerId, machine: MachineHost, taker: SnapshotTaker, gently: Doer
+    ) -> None:
         super().__init__(tell)
         self._machine = machine
         self._links = ReplyLinks()
-        self._applier = Applier(server_id, machine, self._links, self._applied, taker, self._taken, self._later)
+        self._applier = Applier(server_id, machine, self._links, self._applied, taker, self._taken, self._later, gently)
 
     def _applied(self, index: LogIndex) -> None:
         self._tell(AppliedUpTo(index, self._machine.next_deadline))

@@ -77,7 +77,7 @@ class _Start:
         path = Path(self._measured.directory) / f"{server_id}.{os.getpid()}.{monotonic():.3f}.trace"
         trace = TraceWriter(path)
         storage = MeasuredStorage(disk.storage, self._measured.slow_fsync)
-        measured_disk = Disk(storage, disk.snapshots, saves_behind=disk.saves_behind)
+        measured_disk = Disk(storage, disk.snapshots, is_alone=disk.is_alone)
         probe = Probe(server_id, trace, storage)
 
         def ended(error: BaseException | None) -> None:

@@ -36,6 +36,7 @@ from actors.codec import decode_message, encode_message
 from actors.deadlines import Deadlines
 from actors.disks import InlineDisk
 from actors.errors import ActorumError, BadFrame
+from actors.giving_way import doer_of
 from actors.interpreter import Interpreter, Recorder
 from actors.lock_based.crew import Crew
 from actors.lock_based.description import Description
@@ -115,6 +116,7 @@ class LockedPeer:
             taker,
             self._note_snapshot,
             lambda saved: self._work.put([[saved]]),
+            doer_of(alone=disk.is_alone),
         )
         self._shared = self._share(
             server, deadlines, InlineDisk(disk, writes, deadlines, self._threads.clock), boundary, recorder

@@ -53,11 +53,11 @@ class Arrival(NamedTuple):
 class Disk:
     """The two ports of one server, written together.  One caller at a time."""
 
-    def __init__(self, storage: Storage, snapshots: Snapshots, *, saves_behind: bool = False) -> None:
-        """`saves_behind`: this process is the server's alone, so that copies of it may write snapshots."""
+    def __init__(self, storage: Storage, snapshots: Snapshots, *, is_alone: bool = False) -> None:
+        """`is_alone`: this process is the server's alone, so that copies of it may write snapshots."""
         self.storage = storage
         self.snapshots = snapshots
-        self.saves_behind = saves_behind
+        self.is_alone = is_alone
         self.keeper = Keeper()
         self._rest: deque[PersistEffect] = deque()
         """What is not carried out: after a refusal, and inside `go_on`."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from actors.applier import Abandon, Applier, Apply, ClientId, Expect, Fingerprint, Follow, Query
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from actors.applier import PIECE, Abandon, Applier, Apply, ClientId, Expect, Fingerprint, Follow, Query
 from actors.codec import encode_command
 from actors.machine import OPEN_SESSION_COMMAND, MachineHost
 from actors.machines.counter import Counter
@@ -10,7 +15,24 @@ from actors.protocol import Abandoned, Delivered, Digest, PeerMessage, QueryResu
 from actors.replies import encode_result
 from actors.snapshot_taking import SnapshotTaker
 from actors.storage.memory_snapshots import MemorySnapshots
-from raft_core import Configured, Entry, EntryKind, LogIndex, Settings, Snapshot, Term, configuration
+from raft_core import (
+    ApplyCommitted,
+    Configured,
+    Entry,
+    EntryKind,
+    Follower,
+    Leader,
+    Log,
+    LogIndex,
+    Role,
+    Server,
+    Settings,
+    Snapshot,
+    Term,
+    configuration,
+)
+
+R = TypeVar("R")
 
 INCR = Counter.incr.signature.encode((), {})
 
@@ -25,10 +47,17 @@ class Desk:
         self.taken: list[Snapshot] = []
         base = Configured(0, configuration(["n1"]))
         taker = SnapshotTaker(machine, MemorySnapshots(), Settings(), None, base)
-        self.applier = Applier("n1", machine, self, self.applied.append, taker, self.taken.append)
+        self.gently = 0
+        self.applier = Applier(
+            "n1", machine, self, self.applied.append, taker, self.taken.append, gently=self._counting
+        )
         self.applier.work([Apply(1, (Entry(1, OPEN_SESSION_COMMAND),))])
         self.applied.clear()
         self._sequence = 0
+
+    def _counting(self, work: Callable[[], R]) -> R:
+        self.gently += 1
+        return work()
 
     def reply(self, client_id: ClientId, message: PeerMessage) -> None:
         self.said.append((client_id, message))
@@ -152,3 +181,38 @@ def test_who_follows_gets_what_was_applied_before_and_then_each_piece_once() -> 
     desk.applier.forget(7)
     desk.applier.work([Apply(5, last)])
     assert len(desk.said) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "is_late", "pieces"),
+    [(PIECE, True, 0), (PIECE + 1, True, 2), (3 * PIECE, True, 3), (3 * PIECE, False, 0)],
+    ids=["little", "a piece and a bit", "three pieces", "who keeps up"],
+)
+def test_who_catches_up_gives_way_to_others_a_piece_at_a_time(count: int, is_late: bool, pieces: int) -> None:
+    desk = Desk()
+    desk.applier.work([Apply(2, desk.incrs(count), is_late), Fingerprint(7, 5)])
+    assert desk.gently == pieces
+    told = desk.applied
+    assert told[-1] == desk.applier.applied_index == 1 + count
+    assert len(set(told)) == max(pieces, 1) and told == sorted(told), "how far it is, is known after each piece"
+    other = Desk()
+    other.applier.work([Apply(2, other.incrs(count)), Fingerprint(7, 5)])
+    assert desk.said == other.said
+
+
+def server(role: Role, last_index: LogIndex, commit_index: LogIndex) -> Server:
+    log = Log().append(tuple(Entry(1) for _ in range(last_index)))
+    members = (Configured(0, configuration(["n1", "n2"])),)
+    return Server("n1", Settings(), 1, None, log, commit_index, 0, last_index, members, 300, role)
+
+
+@pytest.mark.parametrize(
+    ("role", "last_index", "is_late"),
+    [(Follower("n2"), 5, True), (Follower("n2"), 6, False), (Leader(()), 5, False)],
+    ids=["all it has was committed before it came", "it has more", "it leads"],
+)
+def test_a_follower_without_anything_that_is_not_committed_is_late(
+    role: Role, last_index: LogIndex, is_late: bool
+) -> None:
+    effect = ApplyCommitted(4, (Entry(1), Entry(1)))
+    assert Apply.committed(effect, server(role, last_index, 5)) == Apply(4, effect.entries, is_late)

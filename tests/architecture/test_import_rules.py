@@ -107,7 +107,7 @@ ROOMS = [
                 {
                     *("actors/supervisor.py", "actors/remote.py", "actors/service.py"),
                     *("actors/links/router.py", "actors/raw_client.py", "actors/lab.py", "actors/snapshot_saving.py"),
-                    "actors/watching.py",
+                    *("actors/watching.py", "actors/giving_way.py"),
                     *(f"actors/http/{name}.py" for name in ("attached", "links", "serving", "transporter")),
                 }
             ),
