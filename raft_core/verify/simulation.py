@@ -212,7 +212,7 @@ class Simulation(Conversations):
             self._next()
 
     def _agrees(self) -> bool:
-        """One leader, whose members have and have applied the same; nothing is left of a change of members."""
+        """One leader, whose members have and have applied the same, in its term; no change of members is under way."""
         if not self.administrator.is_done:
             return False
         names = self.administrator.members()
@@ -221,7 +221,8 @@ class Simulation(Conversations):
         if len(leaders) != 1 or leaders[0].configuration.is_joint or _hands_over(leaders[0]):
             return False
         last = {server.server.log.last_index for server in servers if server.server}
-        return len(last) == 1 and {server.replica.applied_index for server in servers} == last
+        terms = {server.server.current_term for server in servers if server.server}
+        return len(last) == len(terms) == 1 and {server.replica.applied_index for server in servers} == last
 
     def _leaders(self, among: Iterable[SimulatedServer]) -> list[Server]:
         return [server.server for server in among if server.server and isinstance(server.server.role, Leader)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
-from raft_core import Settings
+from raft_core import Leader, Server, Settings
 from raft_core.verify.adversary import Adversary
-from raft_core.verify.simulation import Report, Turn, simulate
+from raft_core.verify.simulation import Report, Simulation, Turn, simulate
 
 KIND = Adversary()
 
@@ -74,3 +75,20 @@ def test_a_cluster_that_never_hears_of_a_majority_makes_no_progress_and_that_is_
     report = simulate(1, 3, 300, adversary=deaf)
     assert report.violation is None, "in peace nothing is lost any more"
     assert report.leaders >= 1
+
+
+def test_servers_do_not_agree_while_one_campaigns_in_a_later_term() -> None:
+    """It was told to when the faults ended: who leads is not disturbed, but replaced as it should be."""
+    simulation = Simulation(1, 3)
+    simulation.run(500)
+    simulation.end_in_peace()
+    assert simulation._agrees()
+    members = [simulation.servers[name] for name in simulation.administrator.members()]
+    one = next(member for member in members if member.server and not _leads(member.server))
+    assert one.server is not None
+    one.server = replace(one.server, current_term=one.server.current_term + 1)
+    assert not simulation._agrees()
+
+
+def _leads(server: Server) -> bool:
+    return isinstance(server.role, Leader)
