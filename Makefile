@@ -27,7 +27,7 @@ demo: .venv/.stamp-project ## a replicated counter: 20000 increments, kill -9, r
 	@$(BIN)/actorum demo
 
 test: .venv/.stamp-test ## the whole suite
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.stamp-lint ## style, format, types, import contracts
 	@$(BIN)/ruff check $(SOURCES)

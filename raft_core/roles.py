@@ -63,6 +63,8 @@ class SnapshotSending(Struct, frozen=True):
     """No answer to it by the heartbeat before: at the next one the part is sent again, if the follower is there."""
     is_heard: bool = False
     """The follower has answered a heartbeat since the part was sent."""
+    is_replacement: bool = False
+    """It took the place of another one, and is sent to its end."""
 
 
 class Progress(Struct, frozen=True):

@@ -9,8 +9,8 @@ answered a heartbeat meanwhile, for parts would only pile up on the way to one t
 this mode when it has the snapshot, or shows that it has the entries anyway: there is no other way to stay in it than to
 be silent.
 
-If the log is cut behind the snapshot meanwhile, the latest one takes its place: who had the old one would need the next
-at once.
+If the log is cut behind the snapshot meanwhile, the latest one takes its place, for who had the old one would need the
+next at once - but once only, so that snapshots arrive though they be taken faster than they can be sent.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ def replicate_snapshot(
     )
     if not (sending.is_overdue and sending.is_heard):
         return replace(progress, sending=replace(sending, is_overdue=True))
-    again = useful(server, SnapshotSending(sending.snapshot, sending.offset))
+    again = going_on(server, sending, sending.offset)
     sends.append(chunk(server, progress, again))
     return replace(progress, sending=again)
 
 
-def useful(server: Server, sending: SnapshotSending) -> SnapshotSending:
-    """The same, if the log goes on behind its snapshot; else the latest one, from the beginning."""
-    if sending.snapshot.last_included_index >= server.log.last_included_index:
-        return sending
+def going_on(server: Server, sending: SnapshotSending, offset: int) -> SnapshotSending:
+    """The same snapshot from `offset` on, if the log continues it; else the latest one from its beginning."""
+    if sending.is_replacement or sending.snapshot.last_included_index >= server.log.last_included_index:
+        return SnapshotSending(sending.snapshot, offset, is_replacement=sending.is_replacement)
     assert server.snapshot is not None, "a log is cut only behind a snapshot"
-    return SnapshotSending(server.snapshot)
+    return SnapshotSending(server.snapshot, is_replacement=True)
 
 
 def chunk(server: Server, progress: Progress, sending: SnapshotSending) -> SendSnapshotChunk:

@@ -33,7 +33,7 @@ from raft_core.log import Log
 from raft_core.messages import InstallSnapshot, InstallSnapshotResult
 from raft_core.replication import continue_with, with_progress
 from raft_core.roles import Leader, Progress, SnapshotSending
-from raft_core.snapshot_sending import chunk, has_all_up_to, useful
+from raft_core.snapshot_sending import chunk, going_on, has_all_up_to
 from raft_core.state import Incoming, Server, Transition
 from raft_core.types import ServerId
 
@@ -144,8 +144,7 @@ def on_install_snapshot_result(server: Server, sender: ServerId, result: Install
         return continue_with(with_progress(server, leader, moved), moved)
     if result.next_offset >= sending.snapshot.size or result.next_offset == sending.offset:
         return Transition(with_progress(server, leader, progress), (Ignored("that part is under way"),))
-    going_on = useful(server, SnapshotSending(sending.snapshot, result.next_offset))
-    return _send_from(server, leader, progress, going_on)
+    return _send_from(server, leader, progress, going_on(server, sending, result.next_offset))
 
 
 def _send_from(server: Server, leader: Leader, progress: Progress, sending: SnapshotSending) -> Transition:

@@ -28,6 +28,7 @@ from raft_core import (
     LogPersisted,
     PeerRestarted,
     Progress,
+    Proposed,
     ReceiveSnapshotChunk,
     RestoreSnapshot,
     Send,
@@ -358,6 +359,25 @@ def test_a_later_snapshot_takes_the_place_of_one_that_would_not_do_any_more(elec
     overdue = step(cut, HeartbeatTimeout()).server
     heard = step(overdue, received("n3", AppendEntriesResult(2, True, 0, 0))).server
     assert SendSnapshotChunk("n3", 2, snapshot(4, 2), 0, 4) in step(heard, HeartbeatTimeout()).effects
+
+
+def test_it_does_so_once_and_is_sent_to_its_end(elect: Build) -> None:
+    """Else none would ever arrive where they are taken faster than they can be sent."""
+    second = step(_cut_behind_what_is_sent(elect), received("n3", InstallSnapshotResult(2, 3, 4, False))).server
+    third = step(_proposed(second), SnapshotTaken(snapshot(5, 2))).server
+    assert third.log.last_included_index == 5
+    effects = step(third, received("n3", InstallSnapshotResult(2, 4, 4, False))).effects
+    assert effects == (SendSnapshotChunk("n3", 2, snapshot(4, 2), 4, 4),)
+    effects = step(third, received("n3", InstallSnapshotResult(2, 4, 10, True))).effects
+    assert effects == (SendSnapshotChunk("n3", 2, snapshot(5, 2), 0, 4),)
+
+
+def _proposed(server: Server) -> Server:
+    """One more command is committed."""
+    server = step(server, Proposed(1, (b"x",))).server
+    index = server.log.last_index
+    server = step(server, LogPersisted(index, 2)).server
+    return step(server, received("n2", AppendEntriesResult(2, True, index - 1, index))).server
 
 
 def test_an_answer_to_a_heartbeat_does_not_end_the_sending(elect: Build) -> None:
