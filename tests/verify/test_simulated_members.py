@@ -150,7 +150,8 @@ def test_a_leader_that_leaves_a_joint_phase_as_it_is_is_noticed(monkeypatch: pyt
         return Transition(after, ())
 
     monkeypatch.setattr(sys.modules["raft_core.step"], "settle_configuration", settles_nothing)
-    assert _until_broken(20, BUSY) == "Joint Phase Ends"
+    found = _until_broken(20, BUSY)
+    assert found in {"Joint Phase Ends", "Progress"}, "without its old members it has no majority of both"
 
 
 def test_parts_of_two_snapshots_are_not_put_together() -> None:

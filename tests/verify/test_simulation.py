@@ -62,10 +62,10 @@ def test_among_a_few_seeds_every_misfortune_happens_and_every_event_meets_every_
     answers = {kind for kind in misfortunes if kind.startswith(("Configuration", "Transfer"))}
     assert set(misfortunes) - answers == {*kinds.split(), *others}
     events = {event for _, event in cells}
-    assert len(events) == 29, "all kinds of messages and of other events, but SnapshotUnreadable"
+    assert len(events) == 30, "all kinds of messages and of other events"
     never = {(role, event) for role in ("follower", "leader") for event in events} - set(cells)
     rare = {("leader", "SnapshotReceived"), ("leader", "SnapshotSpoiled"), ("leader", "InstallSnapshot")}
-    rare |= {("follower", "LeaseExtended"), ("leader", "DiskRecovered")}
+    rare |= {("follower", "SnapshotUnreadable"), ("follower", "LeaseExtended"), ("leader", "DiskRecovered")}
     rare.add(("leader", "RequestReadIndexResult"))
     assert never - rare <= {("follower", "HeartbeatTimeout"), ("leader", "LeaderContactExpired")}
 
