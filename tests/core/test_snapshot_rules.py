@@ -384,6 +384,7 @@ def test_an_answer_to_a_heartbeat_does_not_end_the_sending(elect: Build) -> None
     after = step(_sending(elect), received("n3", AppendEntriesResult(2, True, 0, 0))).server
     assert _progress(after).sending is not None
     assert _progress(after).is_active
+    assert step(after, received("n3", AppendEntriesResult(2, True, 0, 0))) == (after, ())
 
 
 def test_a_follower_that_has_the_entries_after_all_is_sent_entries(elect: Build) -> None:
