@@ -54,7 +54,8 @@ class Disk:
     """The two ports of one server, written together.  One caller at a time."""
 
     def __init__(self, storage: Storage, snapshots: Snapshots, *, is_alone: bool = False) -> None:
-        """`is_alone`: this process is the server's alone, so that copies of it may write snapshots."""
+        """`is_alone`: this process is the server's alone, so that copies of it may write snapshots,
+        and threads of it give way to other processes."""
         self.storage = storage
         self.snapshots = snapshots
         self.is_alone = is_alone

@@ -7,7 +7,19 @@ from typing import TypeVar
 
 import pytest
 
-from actors.applier import PIECE, Abandon, Applier, Apply, ClientId, Expect, Fingerprint, Follow, Query
+from actors.applier import (
+    PIECE,
+    Abandon,
+    Applier,
+    Apply,
+    ClientId,
+    Expect,
+    Fingerprint,
+    Follow,
+    Query,
+    Restore,
+    TakeSnapshot,
+)
 from actors.codec import encode_command
 from actors.machine import OPEN_SESSION_COMMAND, MachineHost
 from actors.machines.counter import Counter
@@ -198,6 +210,14 @@ def test_who_catches_up_gives_way_to_others_a_piece_at_a_time(count: int, is_lat
     other = Desk()
     other.applier.work([Apply(2, other.incrs(count)), Fingerprint(7, 5)])
     assert desk.said == other.said
+
+
+def test_who_takes_its_state_from_a_snapshot_gives_way() -> None:
+    desk = Desk()
+    desk.applier.work([Apply(2, desk.incrs(3)), TakeSnapshot(7, 40)])
+    assert desk.gently == 0
+    desk.applier.work([Restore(desk.taken[-1])])
+    assert desk.gently == 1
 
 
 def server(role: Role, last_index: LogIndex, commit_index: LogIndex) -> Server:

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from actors.giving_way import CAN_GIVE_WAY, PAUSE, POLITENESS, SLOW, GivingWay, at_once, doer_of
+from actors import peer
+from actors.giving_way import CAN_GIVE_WAY, PAUSE, POLITENESS, SLOW, Doer, GivingWay, at_once, doer_of
+from actors.lock_based import peer as lock_based_peer
+from actors.machines.counter import Counter
+from actors.spec import RuntimeName
 
 pytestmark = pytest.mark.skipif(not CAN_GIVE_WAY, reason="threads have no priority of their own here")
 
@@ -61,3 +65,20 @@ def test_only_who_is_alone_in_a_process_gives_way() -> None:
     assert doer_of(alone=False) is at_once
     assert isinstance(doer_of(alone=True), GivingWay)
     assert at_once(priority) == priority()
+
+
+@pytest.mark.parametrize("runtime", ["actors", "locks"])
+def test_peers_of_both_runtimes_are_asked_whether_they_are_alone(
+    runtime: RuntimeName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def asking(*, alone: bool) -> Doer:
+        asked.append(alone)
+        return doer_of(alone=alone)
+
+    for module in (peer, lock_based_peer):
+        monkeypatch.setattr(module, "doer_of", asking)
+    with Counter.cluster(nodes=3, engine="threads", runtime=runtime) as counter:
+        assert counter.incr() == 1
+    assert asked == [False] * 3

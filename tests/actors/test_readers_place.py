@@ -2,8 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
 
@@ -13,18 +12,11 @@ from actors.client import Client
 from actors.machines.counter import Counter
 from actors.readers_place import ReadersPlace
 from raft_core import Settings
+from tests.chaos.support import PATIENCE, eventually
 
 QUICK = Settings(election_timeout=200, heartbeat_interval=40)
-PATIENCE = 30.0
 
 pytestmark = pytest.mark.timeout(90)
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = monotonic() + PATIENCE
-    while not condition():
-        assert monotonic() < deadline, f"not within {PATIENCE} s: {what}"
-        sleep(0.001)
 
 
 def test_it_is_kept_a_moment_for_those_who_wait() -> None:
