@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import assert_never
 
 from msgspec import msgpack
@@ -26,6 +25,7 @@ from actors.machine import MachineHost
 from actors.notes import Orphaned
 from actors.replicated import Replicated, load_machine
 from actors.runtimes import start_of
+from actors.signals import SignalQueue
 from actors.spec import PeerParts, PeerSpec, RunningPeer
 from actors.storage.disk import Disk
 from actors.storage.journal import JournalStorage
@@ -133,7 +133,7 @@ def live_as_peer(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL)
     channel = ControlChannel(end)
-    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+    ended: SignalQueue[BaseException | None] = SignalQueue()
     try:
         spec = msgpack.decode(encoded_spec, type=PeerSpec)
         if spec.log_level is not None:

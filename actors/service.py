@@ -13,10 +13,9 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection as PipeEnd
 from pathlib import Path
-from queue import SimpleQueue
 
 from actors.cluster import Cluster
 from actors.errors import ActorumError, BadFrame
@@ -60,7 +59,17 @@ _BACKLOG = 64
 class Service:
     """Serves one cluster on the socket in its data directory, until `close`."""
 
-    def __init__(self, cluster: Cluster, supervisor: Supervisor, data: Path, *, name: str, machine: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        supervisor: Supervisor,
+        data: Path,
+        *,
+        name: str,
+        machine: str,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_stop` is called when somebody asks for the end, in a thread of this service."""
         self._cluster = cluster
         self._supervisor = supervisor
         self._data = data
@@ -68,10 +77,9 @@ class Service:
         self._machine = machine
         self._key = read_or_make_secret(data / KEY_NAME)
         self._listener = _listen(data)
-        self._connections: dict[int, Connection] = {}
+        self._connections: set[Connection] = set()
         self._threads: list[threading.Thread] = []
-        self.stop_asked: SimpleQueue[str] = SimpleQueue()
-        """Somebody asked for the end; says who."""
+        self._on_stop = on_stop
         self._acceptor = threading.Thread(target=self._accept, name="actorum-service", daemon=True)
         self._acceptor.start()
 
@@ -81,7 +89,7 @@ class Service:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
         self._listener.close()
-        for connection in list(self._connections.values()):
+        for connection in list(self._connections):
             connection.close()
         for thread in self._threads:
             thread.join()
@@ -94,13 +102,14 @@ class Service:
             except OSError:
                 return
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            thread = threading.Thread(target=self._serve, args=(end,), name="actorum-connection", daemon=True)
+            connection = Connection(end)
+            self._connections.add(connection)  # here, so that `close` knows all of them
+            args = (end, connection)
+            thread = threading.Thread(target=self._serve, args=args, name="actorum-connection", daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _serve(self, end: socket.socket) -> None:
-        connection = Connection(end)
-        self._connections[id(connection)] = connection
+    def _serve(self, end: socket.socket, connection: Connection) -> None:
         attached: list[int] = []
         try:
             if not prove_to_client(end, self._key):
@@ -114,7 +123,7 @@ class Service:
             for client_id in attached:
                 with contextlib.suppress(ActorumError):
                     self._supervisor.remove_client(client_id)
-            del self._connections[id(connection)]
+            self._connections.discard(connection)
             connection.close()
 
     def _answer(self, request: Request, connection: Connection, attached: list[int]) -> Answer:
@@ -130,7 +139,7 @@ class Service:
                     self._supervisor.restart(server_id)
                     return Done(server_id)
                 case StopCluster():
-                    self.stop_asked.put("down")
+                    self._on_stop()
                     return Done(None)
                 case Attach():
                     attached.append(self._supervisor.add_client(_Passer(connection)))

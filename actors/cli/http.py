@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,17 +51,14 @@ class ExtraMissing(ActorumError):
 def serve_http(machine: str, listen: str, token_file: Path | None, timeout: float, data: Path) -> None:
     """Serve a running cluster of MACHINE over HTTP: its commands and queries, status, and an OpenAPI description."""
     _need_the_extra()
-    from queue import SimpleQueue
-
     from actors.cli.up import find_machine
     from actors.http.serving import serve_http_at
+    from actors.signals import asked_to_stop
 
-    asked: SimpleQueue[str] = SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: asked.put(signal.Signals(received).name))
     host, port = host_and_port(listen)
     token = read_token(token_file)
-    with serve_http_at(data, find_machine(machine), host, port, token=token, timeout=timeout) as url:
+    kind = find_machine(machine)
+    with asked_to_stop() as asked, serve_http_at(data, kind, host, port, token=token, timeout=timeout) as url:
         say(f"serving {machine} of {data} on {url}, {'with' if token else 'without'} a token; {url}/openapi.json")
         say(f"stopping: {asked.get()}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from time import monotonic
@@ -59,19 +58,15 @@ def up(
     data: Path,
 ) -> None:
     """Start a cluster of MACHINE: counter, kv, lock, queue, register, set, election, or "module:Class" of your own."""
-    from queue import SimpleQueue
-
     from actors.cluster import peer_specs, run_peers
     from actors.hosts import ProcessHost
     from actors.logs import set_log_level
     from actors.network import Network
     from actors.service import Service, refuse_if_served
+    from actors.signals import asked_to_stop
     from actors.supervisor import PeerState, Supervisor
     from raft_core import Settings
 
-    asked: SimpleQueue[str] = SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: asked.put(signal.Signals(received).name))
     began = monotonic()
     kind = find_machine(machine)
     if log_level is not None:
@@ -80,11 +75,20 @@ def up(
     storage: StorageKind = "unsynced sqlite" if memory else "sqlite"
     specs = peer_specs(kind, nodes, Settings(), data, storage, runtime=runtime, record=record, log_level=log_level)
     network = Network(spec.config.server_id for spec in specs) if chaos else None
-    with run_peers(specs, ProcessHost(), timeout=10.0, data=data, network=network) as cluster:
+    with (
+        asked_to_stop() as asked,
+        run_peers(specs, ProcessHost(), timeout=10.0, data=data, network=network) as cluster,
+    ):
         assert isinstance(cluster.supervisor, Supervisor)
         described = f"{kind._machine_name}@{kind.version}"
-        service = Service(cluster, cluster.supervisor, data, name=name or data.resolve().name, machine=described)
-        service.stop_asked = asked
+        service = Service(
+            cluster,
+            cluster.supervisor,
+            data,
+            name=name or data.resolve().name,
+            machine=described,
+            on_stop=lambda: asked.put("down"),
+        )
         try:
             seconds = monotonic() - began
             ready = sum(state is PeerState.UP for state, _, _ in cluster.supervisor.members().values())

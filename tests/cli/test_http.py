@@ -26,6 +26,7 @@ from actors.machines.counters import Counters
 from actors.service import Service
 from actors.supervisor import Supervisor
 from tests.http.asking import QUICK, ask
+from tests.signalling import signal_another_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
@@ -112,7 +113,7 @@ def test_the_program_serves_until_it_is_told_to_stop(running: Running, tmp_path:
         assert ask(url, "POST", "/v1/commands/incr").status == 401
         bearer = "Bearer a token of twenty-eight chars"
         assert ask(url, "POST", "/v1/commands/incr", Authorization=bearer).body == {"result": 1}
-        process.send_signal(signal.SIGTERM)
+        signal_another_thread(process.pid, signal.SIGTERM)
         assert process.stderr.read() == "stopping: SIGTERM\n"
         assert process.wait(PATIENCE) == 0
     finally:

@@ -9,9 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,7 @@ from actors.service import Service
 from actors.service_protocol import KEY_NAME, SOCKET_NAME, prove_to_server, short_path
 from actors.supervisor import Supervisor
 from raft_core import Settings
+from tests.signalling import signal_another_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -51,9 +54,14 @@ def _up(data: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def _ended(process: subprocess.Popen[str]) -> None:
-    process.wait(PATIENCE)
     assert process.stderr is not None
-    process.stderr.close()
+    with process.stderr:
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()  # it has failed; the tests after it shall not
+            process.wait(PATIENCE)
+            raise
 
 
 def _until(holds: Callable[[], bool]) -> None:
@@ -156,6 +164,42 @@ def test_a_killed_service_takes_its_peers_along_and_loses_nothing(tmp_path: Path
     assert _run("counter", "get", "--data", str(tmp_path / "demo")).stdout == "7\n"
     again.terminate()
     _ended(again)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_that_another_thread_takes_ends_the_service(tmp_path: Path, number: signal.Signals) -> None:
+    """The system may give it to a thread that is just starting or ending; the main thread must wake up all the same."""
+    process = _up(tmp_path / "demo", "--nodes", "1")
+    signal_another_thread(process.pid, number)
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"stopping: {number.name}\n"
+    _ended(process)
+    assert process.returncode == 0
+
+
+def test_the_end_waits_for_no_client_that_came_at_that_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = peer_specs(Counter, 1, Settings(), tmp_path, "unsynced sqlite")
+    arrived, ending = threading.Event(), threading.Event()
+    serve = Service._serve
+
+    def serve_late(service: Service, *arguments: Any) -> None:
+        arrived.set()
+        ending.wait(PATIENCE)
+        serve(service, *arguments)
+
+    monkeypatch.setattr(Service, "_serve", serve_late)
+    with run_peers(specs, ThreadHost(Counter), timeout=PATIENCE, data=tmp_path) as cluster:
+        assert isinstance(cluster.supervisor, Supervisor)
+        service = Service(cluster, cluster.supervisor, tmp_path, name="demo", machine="counter@1")
+        with _raw(tmp_path) as client:
+            assert arrived.wait(PATIENCE)
+            closing = threading.Thread(target=service.close)
+            closing.start()
+            client.settimeout(PATIENCE)
+            assert client.recv(1) == b"", "its connection is ended before anybody serves it"
+            ending.set()
+            closing.join(PATIENCE)
+            assert not closing.is_alive()
 
 
 def test_two_services_on_one_directory_are_refused(running: Path) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from actors.cluster import peer_specs, run_peers
+from actors.compare.measured import BEGIN, END, Measured, ProcessProbes
 from actors.compare.payloads import MARK, Payloads, marked, measured_payloads, number_in, numbers_in, unmarked
 from actors.compare.probe import MeasuredStorage, Probe, resident_bytes
 from actors.storage.memory import MemoryStorage
 from actors.storage.port import Stored
-from raft_core import PersistEffect, PersistTermAndVote
+from raft_core import PersistEffect, PersistTermAndVote, Settings
+from tests.signalling import signal_another_thread
 
 TERM: list[PersistEffect] = [PersistTermAndVote(1, "n1")]
 
@@ -37,6 +42,26 @@ def test_a_slow_disk_is_slow_and_must_not_hold_up_who_answers_heartbeats() -> No
     assert monotonic() - began >= 0.02
     assert measured.blocking
     assert measured.fsyncs == 0
+
+
+def test_a_peer_measures_from_signal_to_signal_whichever_thread_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes = ProcessProbes(Measured(directory=str(tmp_path)))
+    specs = peer_specs(Payloads, 1, Settings(), tmp_path / "data", "journal", 1)
+    with run_peers(specs, probes.host(), timeout=10.0, data=None) as cluster:
+        process_ids = {name: process_id for name, (_, _, process_id) in cluster.supervisor.members().items()}
+        taken = []
+
+        def taken_by_another(process_id: int, number: int) -> None:
+            signal_another_thread(process_id, number)
+            taken.append(number)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "kill", taken_by_another)
+            probes.begin(process_ids)
+            assert probes.end(process_ids).keys() == {"n1"}
+    assert taken == [BEGIN, END]
 
 
 def test_a_mark_travels_in_the_argument() -> None:
