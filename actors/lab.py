@@ -152,7 +152,7 @@ class Raft:
         if self._is_gone:  # asked after `gone` was heard; who asks before is answered there
             self._questions.pop(number, None)
             return None
-        self._network.say(self._server_id, message(number))
+        self._network.say(self._server_id, self, message(number))
         return answer.result()
 
     # --- in the thread of the network's client ------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Raft:
         log_index = self._following.index_of(index)
         if log_index is not None:
             state = pack(HandedOver(index, snapshot))
-            self._network.say(self._server_id, KeepSnapshot(self._network.number(), log_index, state))
+            self._network.say(self._server_id, self, KeepSnapshot(self._network.number(), log_index, state))
 
     def gone(self) -> None:
         """Its peer will say nothing any more."""
@@ -327,9 +327,13 @@ class LabNetwork:
         """In the thread in which its servers hear what their peers say."""
         self._client.call(function)
 
-    def say(self, server_id: ServerId, message: ClientMessage) -> None:
-        """To the peer of this name."""
-        self._client.send(server_id, message)
+    def say(self, server_id: ServerId, raft: Raft, message: ClientMessage) -> None:
+        """To the peer of a server, unless another has taken its place: that one was asked nothing."""
+        self._client.call(lambda: self._say(server_id, raft, message))
+
+    def _say(self, server_id: ServerId, raft: Raft, message: ClientMessage) -> None:
+        if self._rafts.get(server_id) is raft:
+            self._client.say(server_id, message)
 
     # --- what its client tells (a `RawListener`) ----------------------------------------------------------------------
 
@@ -337,7 +341,7 @@ class LabNetwork:
         """The peer of a new server is there; or one that died unasked and was started again, which is nobody's."""
         if server_id in self._to_come:
             self._rafts[server_id] = self._to_come.pop(server_id)
-            self._client.send(server_id, FollowLog(self.number()))
+            self._client.say(server_id, FollowLog(self.number()))
 
     def heard(self, server_id: ServerId, message: PeerMessage) -> None:
         """It said something."""

@@ -70,8 +70,7 @@ class RawClient:
 
     def send(self, server_id: ServerId, message: ClientMessage) -> None:
         """Say this to whichever incarnation is there."""
-        frame = encode(message)
-        self.call(lambda: self._send(server_id, frame))
+        self.call(partial(self.say, server_id, message))
 
     def close(self) -> None:
         """End it, once nobody attaches links any more."""
@@ -82,6 +81,11 @@ class RawClient:
         os.close(self._wake_writer)
 
     # --- the client's thread ------------------------------------------------------------------------------------------
+
+    def say(self, server_id: ServerId, message: ClientMessage) -> None:
+        """Send it at once: for a listener, and for what is called here."""
+        if server_id in self._peers:
+            self._peers[server_id].writer.put(encode(message))
 
     def _run(self) -> None:
         while not self._is_closed:
@@ -106,10 +110,6 @@ class RawClient:
         self._listener.attached(server_id)
         for reader in arrival.readers:
             self._poll.watch(reader, partial(self._read, server_id, arrival, reader))
-
-    def _send(self, server_id: ServerId, frame: bytes) -> None:
-        if server_id in self._peers:
-            self._peers[server_id].writer.put(frame)
 
     def _read(self, server_id: ServerId, ends: PeerEnds, reader: LinkReader) -> None:
         if self._peers.get(server_id) is not ends:  # its other link ended a moment ago

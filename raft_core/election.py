@@ -71,7 +71,7 @@ def on_election_timeout(server: Server, event: ElectionTimeout) -> Transition:
     if isinstance(server.role, Leader):
         return check_quorum(server, server.role)
     if isinstance(server.role, Follower):
-        server = on_leader_contact_expired(server).server  # this timer is the longer one, or as long (thesis 4.2.3)
+        server = replace(server, role=Follower())  # even if it cannot campaign: its leader is gone, and owes it reads
     if server.disk_is_stalled:
         return Transition(server, (ResetElectionTimer(server.election_timeout), Ignored("the disk does not write")))
     if not may_campaign(server):

@@ -147,6 +147,22 @@ def test_making_a_server_again_ends_the_one_that_was_there(group: Group) -> None
     assert group.applied(leader) == ["one"]
 
 
+def test_a_question_to_a_server_whose_end_is_not_heard_yet_does_not_reach_its_successor(group: Group) -> None:
+    leader = group.leader()
+    old, restarted = group.rafts[leader], threading.Event()
+    group.network.call(lambda: restarted.wait(PATIENCE) and None)  # whoever tells of an end tells it later
+    group.restart(leader)
+    answers: SimpleQueue[tuple[int, int, bool]] = SimpleQueue()
+    asker = threading.Thread(target=lambda: answers.put(old.start("nobody is there")))
+    asker.start()
+    wait_until(lambda: bool(old._questions))
+    restarted.set()
+    assert answers.get(timeout=PATIENCE)[0] == NOT_APPENDED
+    asker.join(PATIENCE)
+    group.rafts[group.leader()].start("one")
+    assert group.applied(leader) == ["one"]
+
+
 def test_a_leader_that_was_cut_off_forgets_what_it_accepted_alone(group: Group) -> None:
     leader = group.leader()
     group.network.disconnect(leader)

@@ -11,6 +11,7 @@ from raft_core import (
     AppendEntries,
     AppendEntriesResult,
     Configured,
+    DiskStalled,
     ElectionTimeout,
     Entry,
     Follower,
@@ -70,6 +71,22 @@ def _committed(elect: Build, settings: Settings = LEASES) -> Server:
 
 
 # --- Followers.
+
+
+LEARNER = restore("n3", ["n1", "n2"], Settings(), randomness=0, learners=["n3"])
+STALLED = step(follower("n3", NAMES), DiskStalled()).server
+
+
+@pytest.mark.parametrize("server", [LEARNER, STALLED], ids=["learner", "stalled"])
+def test_who_may_not_campaign_hands_reads_back_too_when_its_leader_is_gone(server: Server) -> None:
+    server = step(server, received("n1", AppendEntries(1, "n1", 0, 0, (), 0))).server
+    server = step(server, ReadRequested((7,), ReadMode.FOLLOWER)).server
+    server = step(server, received("n1", RequestReadIndexResult(1, (7,), 2))).server
+    server = step(server, ReadRequested((8,), ReadMode.FOLLOWER)).server
+    after, effects = step(server, ElectionTimeout(0))
+    assert after.role == Follower()
+    assert ReadRefused((8, 7), None) in effects
+    assert ReadRefused((9,), None) in step(after, ReadRequested((9,), ReadMode.FOLLOWER)).effects
 
 
 def test_a_follower_asks_its_leader() -> None:
