@@ -71,7 +71,9 @@ def on_election_timeout(server: Server, event: ElectionTimeout) -> Transition:
     if isinstance(server.role, Leader):
         return check_quorum(server, server.role)
     if isinstance(server.role, Follower):
-        server = replace(server, role=Follower())  # even if it cannot campaign: its leader is gone, and owes it reads
+        # Campaigning or not, it has lost its leader (paper 5.2), and with it the reads it asked that one about; the
+        # timer of the contact is the shorter one, or as long (thesis 4.2.3).
+        server = replace(server, role=Follower())
     if server.disk_is_stalled:
         return Transition(server, (ResetElectionTimer(server.election_timeout), Ignored("the disk does not write")))
     if not may_campaign(server):

@@ -12,7 +12,6 @@ from actors.compare.records import Cell, Experiment, Gate, Planned, Run
 from actors.compare.running import carry_out
 
 SECONDS = 0.25
-ATTEMPTS = 5
 
 
 def cell_of(runtime: str = "actors", isolation: str = "threads", **factors: Any) -> Cell:
@@ -25,18 +24,7 @@ def experiment_at(directory: Path) -> Experiment:
 
 
 def one_run(directory: Path, cell: Cell, seconds: float = SECONDS, seed: int = 7) -> Run:
-    """In this process; what a run changes in it is put back.
-
-    On a busy machine the leader may be lost without any fault.  The experiment keeps such runs; but one that is hardly
-    longer than an election says nothing of what these tests are about, and another is carried out."""
-    for _ in range(ATTEMPTS):
-        run = _once(directory, cell, seconds, seed)
-        if not run.elections:
-            break
-    return run
-
-
-def _once(directory: Path, cell: Cell, seconds: float, seed: int) -> Run:
+    """In this process; what a run changes in it is put back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "MAX_BATCH", session.MAX_BATCH)
         patch.setattr("sys.setswitchinterval", lambda _: None)
