@@ -317,6 +317,15 @@ def test_no_path_query_or_number_makes_the_server_fail(url: str) -> None:
         target = f"/v1/{path}".replace("#", "")
         headers = {"Actorum_Session": number, "Actorum_Sequence": number}
         assert ask(url, method, f"{target}?timeout={query}".replace("#", ""), "{}", **headers).status in (400, 404, 405)
-        assert ask(url, "POST", "/v1/commands/anything", "{}", **headers).status in (200, 400, 410)
+        answer = ask(url, "POST", "/v1/commands/anything", "{}", **headers)
+        assert answer.status in (200, 400, 410) or _was_acknowledged(answer), answer
 
     check()
+
+
+def _was_acknowledged(answer: Answer) -> bool:
+    """The number was guessed: some client has opened that session, and has the answer."""
+    body = answer.body if isinstance(answer.body, dict) else {}
+    outcome = (answer.status, body.get("code"), body.get("why"))
+    why = "the command was applied once, its answer was acknowledged, and so it was dropped"
+    return outcome == (504, "OUTCOME-UNKNOWN", why)
